@@ -1,0 +1,141 @@
+/** Ports: what a driver's control half provides (`PortDevice`), and what an engine or application holds (`Pktio`). */
+import type { QueuePlan } from '../queue.ts';
+
+/** State of the link. `unknown` when the device cannot tell. */
+export interface LinkInfo {
+  readonly status: 'up' | 'down' | 'unknown';
+  /** Mbit/s; 0 when there is no such thing. */
+  readonly speed: number;
+  readonly duplex: 'full' | 'half' | 'unknown';
+  readonly autoneg: boolean;
+  readonly media: string;
+  /** Why it is down, when that is known. */
+  readonly reason?: string;
+}
+
+/** What a port can be set to. A setting that is not in `Capability` is refused by name. */
+export interface PortConfig {
+  /** Number of queues. */
+  readonly rxQueues: number;
+  readonly txQueues: number;
+  /** Descriptors per ring: a power of two. */
+  readonly rxRing: number;
+  readonly txRing: number;
+  /** Largest layer 3 packet, in bytes: frames may have 18 more (Ethernet header and one VLAN tag). */
+  readonly mtu: number;
+  readonly promiscuous: boolean;
+  /** Six bytes as `02:00:00:00:00:01`. */
+  readonly mac: string;
+}
+
+/** Inclusive bounds. */
+export interface Range {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** What a port can do. A range with min = max cannot be configured. */
+export interface Capability {
+  readonly rxQueues: Range;
+  readonly txQueues: Range;
+  readonly rxRing: Range;
+  readonly txRing: Range;
+  readonly mtu: Range;
+  /** Whether these can be changed. */
+  readonly setMac: boolean;
+  readonly setPromiscuous: boolean;
+  /** The queues can wake a sleeping worker. */
+  readonly interrupts: boolean;
+  /** Nothing is lost while nobody receives (a file, a generator). */
+  readonly patient: boolean;
+  /** The port ends by itself (a file that is read once). */
+  readonly finite: boolean;
+}
+
+/** Counters of one queue, by name. `packets` and `bytes` come first; the rest are the driver's reasons. */
+export type Counters = Readonly<Record<string, bigint>>;
+
+/** Counters of a port: sums over its queues. */
+export interface PortStats {
+  readonly rx: Counters;
+  readonly tx: Counters;
+}
+
+/** One queue of a started port. */
+export interface QueueHandle {
+  readonly plan: QueuePlan;
+  /** Offsets of the frames that are in this queue's ring now. Only meaningful while no worker runs the queue. */
+  held(): Iterable<number>;
+}
+
+/** The driver's side of a port: what `probe` builds and wraps with `new Port(...)`. */
+export interface PortDevice {
+  readonly driver: string;
+  readonly capability: Capability;
+  readonly defaults: PortConfig;
+  /** Allocates and programs the queues for `config`. Called on start; what it made, `teardown` releases. */
+  setup(config: PortConfig): Queues | Promise<Queues>;
+  /** Releases what `setup` made. The workers have left the queues; frames were taken out before. */
+  teardown(): void | Promise<void>;
+  /** Releases the rest. The last call. */
+  close(): void | Promise<void>;
+  link(): LinkInfo;
+  /** Applied at once, while started or not. Present if the capability says so. */
+  setMac?(mac: Uint8Array): void;
+  setPromiscuous?(on: boolean): void;
+  /** True when a finite source has delivered all it has. */
+  finished?(): boolean;
+  /** Resolves when what was accepted for transmission has left (a file was flushed). */
+  flush?(): Promise<void>;
+  /** The port calls this once; the device reports changes through it. */
+  attach?(events: PortEvents): void;
+}
+
+/** Queues of a started port, by number. */
+export interface Queues {
+  readonly rx: readonly QueueHandle[];
+  readonly tx: readonly QueueHandle[];
+}
+
+/** How a device reports what happens to it. */
+export interface PortEvents {
+  link(link: LinkInfo): void;
+  /** A failure that the port survives or not; `fatal` ones take it down. */
+  error(error: Error, fatal: boolean): void;
+}
+
+/** States of a port. */
+export type PortState = 'stopped' | 'starting' | 'started' | 'stopping' | 'closed';
+
+/** A port, as everyone but its driver sees it. */
+export interface Pktio {
+  /** The port name that it was opened with, or the device's address. */
+  readonly name: string;
+  readonly driver: string;
+  readonly state: PortState;
+  readonly capability: Capability;
+  readonly config: PortConfig;
+  /** Changes settings while stopped. Unknown or unsupported ones are refused by name, and then nothing changes. */
+  configure(settings: Partial<PortConfig>): void;
+  start(): Promise<void>;
+  /** The workers must have left the queues. */
+  stop(): Promise<void>;
+  /** Stops first if needed. Idempotent. */
+  close(): Promise<void>;
+  /** The queues of a started port. */
+  readonly queues: Queues;
+  readonly mac: Uint8Array;
+  readonly mtu: number;
+  setMac(mac: string): void;
+  setPromiscuous(on: boolean): void;
+  link(): LinkInfo;
+  readonly finished: boolean;
+  flush(): Promise<void>;
+  stats(): PortStats;
+  queueStats(direction: 'rx' | 'tx', queue: number): Counters;
+  /** `clear` keeps a baseline: the counters themselves never go back. */
+  clearStats(): void;
+  on(event: 'link', listener: (link: LinkInfo) => void): this;
+  on(event: 'error', listener: (error: Error, fatal: boolean) => void): this;
+  off(event: 'link' | 'error', listener: (...args: never[]) => void): this;
+}
