@@ -1,0 +1,114 @@
+/** A child process that is spoken to line by line. Every wait has a deadline; whatever happens, the process ends. */
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { SystemError } from '../lib/errors.ts';
+
+/** How to start a child. */
+export interface ChildSpec {
+  /** What messages call it. */
+  readonly name: string;
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** What makes it end by itself; closing its standard input comes first, always. */
+  readonly quit: string;
+}
+
+/** Returns the object in the last line of `text`. */
+export const lastJson = (text: string): unknown => JSON.parse(text.trimEnd().split('\n').at(-1)!);
+
+/** A running child. Its standard output and error are one text, in the order of arrival. */
+export class Child {
+  readonly #name: string;
+  readonly #quit: string;
+  readonly #process: ChildProcessWithoutNullStreams;
+  readonly #ended: Promise<void>;
+  #text = '';
+  #exit: string | undefined;
+  #wake: () => void = () => {};
+
+  constructor(spec: ChildSpec) {
+    this.#name = spec.name;
+    this.#quit = spec.quit;
+    this.#process = spawn(spec.command, spec.args, { env: { ...process.env, ...spec.env }, stdio: 'pipe' });
+    const { stdout, stderr, stdin } = this.#process;
+    for (const stream of [stdout, stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        this.#text += text;
+        this.#wake();
+      });
+    }
+    // Writing to a process that has just ended is reported by its exit, not here.
+    stdin.on('error', () => {});
+    this.#ended = new Promise((resolve) => {
+      const end = (how: string) => {
+        this.#exit ??= how;
+        this.#wake();
+        resolve();
+      };
+      this.#process.on('error', (error) => end(error.message));
+      this.#process.on('close', (code, signal) => end(signal === null ? `it exited with ${code}` : `it got ${signal}`));
+    });
+  }
+
+  /** Writes a line to its standard input. */
+  send(line: string): void {
+    this.#process.stdin.write(`${line}\n`);
+  }
+
+  /** Waits until `pattern` occurs in what was not yet taken; takes and returns the text up to the end of the match. */
+  async expect(pattern: RegExp, timeoutMs: number): Promise<string> {
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      const match = pattern.exec(this.#text);
+      if (match !== null) {
+        const end = match.index + match[0].length;
+        const taken = this.#text.slice(0, end);
+        this.#text = this.#text.slice(end);
+        return taken;
+      }
+      if (this.#exit !== undefined) throw this.#error('CHILD_ENDED', this.#exit);
+      const left = deadline - performance.now();
+      if (left <= 0) throw this.#error('CHILD_SILENT', `no ${pattern} within ${timeoutMs} ms`);
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, left);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+  }
+
+  /** Stops all its threads where they are, so that it takes no cpu. */
+  pause(): void {
+    this.#process.kill('SIGSTOP');
+  }
+
+  /** Lets it go on after `pause`. */
+  resume(): void {
+    this.#process.kill('SIGCONT');
+  }
+
+  /** Asks it to end, then makes it. Returns what it had left to say. Never rejects. */
+  async close(graceMs = 3000): Promise<string> {
+    this.resume();
+    if (this.#exit === undefined) this.#process.stdin.end(this.#quit === '' ? undefined : `${this.#quit}\n`);
+    const timer = setTimeout(() => this.#process.kill('SIGKILL'), graceMs);
+    await this.#ended;
+    clearTimeout(timer);
+    return this.#text;
+  }
+
+  #error(code: string, why: string): SystemError {
+    const said = this.#text.trim().split('\n').slice(-5).join(' | ');
+    return new SystemError(
+      code,
+      {
+        what: this.#name,
+        why: said === '' ? why : `${why}, and its last words were: ${said}`,
+        fix: 'run it alone to see',
+      },
+      { detail: { pid: this.#process.pid ?? 0 } },
+    );
+  }
+}

@@ -1,0 +1,74 @@
+/** Our side of a pipeline trial: a process with an engine (`engine-child.ts`), traced by V8, stopped between samples. */
+import { fileURLToPath } from 'node:url';
+import { Child, lastJson } from './child.ts';
+import type { Contestant, Ending, Sample } from './contestant.ts';
+import { isolateOf, type MainThread, parseTrace, TRACE_FLAGS } from './gc.ts';
+import type { Placement } from './machine.ts';
+import type { Pipeline } from './trials.ts';
+
+const START_MS = 20_000;
+const REPLY_MS = 5000;
+const STOP_MS = 10_000;
+
+/** Which engine to run. */
+export interface LinecardOptions {
+  readonly pipeline: Pipeline;
+  readonly burst: number;
+  readonly place: Placement;
+}
+
+/** What the child is told: its only argument, as JSON. */
+export interface EngineJob {
+  readonly ports: readonly string[];
+  readonly jobs: readonly (readonly [from: number, to: number])[];
+  readonly frames: number;
+  readonly burst: number;
+  readonly cpu: number;
+}
+
+/** Starts an engine that forwards all the time, and stops the process whenever no sample is taken. */
+export async function openLinecard({ pipeline, burst, place }: LinecardOptions): Promise<Contestant> {
+  const { ports, jobs, frames } = pipeline;
+  const job: EngineJob = { ports, jobs, frames, burst, cpu: place.loop };
+  const script = fileURLToPath(new URL('./engine-child.js', import.meta.url));
+  // The main thread and V8's helpers stay where the process starts. V8 prints through stdio: line by line, please.
+  const command = ['-c', String(place.main), 'stdbuf', '-oL', process.execPath, ...TRACE_FLAGS];
+  const args = [...command, script, JSON.stringify(job)];
+  const child = new Child({ name: 'linecard', command: 'taskset', args, quit: 'quit' });
+  try {
+    const main = await recognise(child);
+    await child.expect(/^ready\n/m, START_MS);
+    child.pause();
+    return contestant(child, main);
+  } catch (error) {
+    await child.close();
+    throw error;
+  }
+}
+
+/** The child collects once and tells where its stack is, before it has any other thread. */
+async function recognise(child: Child): Promise<MainThread> {
+  const text = await child.expect(/^\{"stack":.*\}\n/m, START_MS);
+  return { ...(lastJson(text) as Pick<MainThread, 'stack'>), isolate: isolateOf(text) };
+}
+
+function contestant(child: Child, main: MainThread): Contestant {
+  return {
+    async sample(ms) {
+      child.resume();
+      try {
+        child.send(String(ms));
+        const text = await child.expect(/^\{"packets":.*\}\n/m, ms + REPLY_MS);
+        return { ...(lastJson(text) as Sample), trace: parseTrace(text, main) };
+      } finally {
+        child.pause();
+      }
+    },
+    async close() {
+      const rest = await child.close(STOP_MS);
+      const ending = /^\{"faults":.*\}$/m.exec(rest);
+      if (ending === null) return { faults: [`it did not stop in order: ${rest.trim().slice(-300) || 'no word'}`] };
+      return JSON.parse(ending[0]) as Ending;
+    },
+  };
+}

@@ -1,0 +1,185 @@
+/** `npm run bench`: measures, prints the table, writes JSON and SVG. Fails when something is broken, not when it is slow. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Command, InvalidArgumentError } from 'commander';
+import { drawChart } from './chart.ts';
+import { Child, lastJson } from './child.ts';
+import { reserveHugepages } from './hugepages.ts';
+import { openLinecard } from './linecard.ts';
+import { type Machine, machineLine, type Placement, place, readMachine } from './machine.ts';
+import {
+  faultsOf,
+  formatReport,
+  OURS,
+  type PieceReport,
+  type Report,
+  ratiosOf,
+  type TrialReport,
+  targetsOf,
+} from './report.ts';
+import { packageRoot } from './root.ts';
+import { type Entry, judge, runRound, type SeriesByName } from './runner.ts';
+import { hasTestpmd, openTestpmd, TESTPMD_HUGEPAGES } from './testpmd.ts';
+import { SCHEDULES, type Schedule, SUBJECTS, selectTrials, TARGETS, type Trial } from './trials.ts';
+import { buildYardstick, openYardstick } from './yardstick.ts';
+
+interface Options {
+  readonly quick: boolean;
+  readonly only: readonly string[];
+  readonly rounds?: number;
+  readonly json?: string;
+  readonly svg?: string;
+  readonly testpmd: boolean;
+}
+
+/** What the contestants are given. */
+interface Setting {
+  readonly place: Placement;
+  readonly yardstick: string | Error;
+  /** Whether testpmd takes part; if not, why. */
+  readonly testpmd: true | string;
+  readonly hugepages: boolean;
+}
+
+function subjects(list: string): string[] {
+  const chosen = list.split(',');
+  const unknown = chosen.filter((s) => !(SUBJECTS as readonly string[]).includes(s));
+  if (unknown.length > 0) throw new InvalidArgumentError(`no ${unknown.join(', ')}; there are ${SUBJECTS.join(', ')}`);
+  return chosen;
+}
+
+function positive(text: string): number {
+  const n = Number(text);
+  if (!Number.isInteger(n) || n < 1) throw new InvalidArgumentError('a whole number from 1 on');
+  return n;
+}
+
+function parseOptions(argv: readonly string[]): Options {
+  const command = new Command('bench')
+    .description('Measures the fast path beside the same loop in C++ and, where it is installed, dpdk-testpmd.')
+    .option('--quick', 'a smoke test: burst 32 only, half a minute', false)
+    .option('--only <list>', `some of ${SUBJECTS.join(',')}`, subjects, [...SUBJECTS])
+    .option('--rounds <n>', 'how often every process is started anew', positive)
+    .option('--json <file>', 'where to write the report (bench/results/<date>.json)')
+    .option('--svg <file>', 'where to draw the chart (bench/results/<date>.svg)')
+    .option('--no-testpmd', 'leave dpdk-testpmd out');
+  return command.parse(argv).opts<Options>();
+}
+
+function entriesFor({ pipeline, burst }: Trial, setting: Setting): Entry[] {
+  const { place, yardstick } = setting;
+  const ours: Entry = { name: OURS, ours: true, open: () => openLinecard({ pipeline, burst, place }) };
+  const same: Entry = {
+    name: 'C++',
+    ours: true,
+    async open() {
+      if (yardstick instanceof Error) throw yardstick;
+      return openYardstick(yardstick, { port: pipeline.yardstick, burst, frames: pipeline.frames, cpu: place.loop });
+    },
+  };
+  const peer: Entry = {
+    name: 'testpmd',
+    ours: false,
+    async open() {
+      if (setting.testpmd !== true) throw new Error(setting.testpmd);
+      return openTestpmd({ burst, place, hugepages: setting.hugepages });
+    },
+  };
+  return pipeline.testpmd ? [ours, same, peer] : [ours, same];
+}
+
+async function runTrials(
+  trials: readonly Trial[],
+  schedule: Schedule,
+  setting: Setting,
+  signal: AbortSignal,
+): Promise<TrialReport[]> {
+  const series = new Map<Trial, SeriesByName>(trials.map((t) => [t, {}]));
+  for (let round = 0; round < schedule.rounds; round++) {
+    for (const trial of trials) {
+      if (signal.aborted) break;
+      progress(`round ${round + 1} of ${schedule.rounds}: ${trial.name}`);
+      await runRound(entriesFor(trial, setting), schedule, round, series.get(trial)!, signal);
+    }
+  }
+  return trials.map((trial) => {
+    const { name, burst, pipeline } = trial;
+    const judged = Object.fromEntries(Object.entries(series.get(trial)!).map(([who, s]) => [who, judge(s)]));
+    return { name, burst, kind: pipeline.kind, title: pipeline.title, series: judged, ratios: ratiosOf(judged) };
+  });
+}
+
+/** Times the small pieces in a process of their own, on the cpu of the loop. */
+async function timePieces(only: readonly string[], quick: boolean, { loop }: Placement): Promise<PieceReport[]> {
+  const chosen = only.filter((s) => s === 'ring' || s === 'frames');
+  if (chosen.length === 0) return [];
+  progress('small pieces');
+  const timeMs = quick ? 100 : 500;
+  const script = fileURLToPath(new URL('./pieces-child.js', import.meta.url));
+  const args = ['-c', String(loop), process.execPath, script, String(timeMs), ...chosen];
+  const child = new Child({ name: 'small pieces', command: 'taskset', args, quit: '' });
+  try {
+    return lastJson(await child.expect(/^\[.*\]\n/m, 60_000)) as PieceReport[];
+  } finally {
+    await child.close();
+  }
+}
+
+/** A line that the next one overwrites, on a terminal; nothing elsewhere. */
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+}
+
+function write(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+  console.log(`wrote ${path}`);
+}
+
+async function save(report: Report, options: Options): Promise<void> {
+  const stem = join(packageRoot(), 'bench/results', report.date.replaceAll(':', '-').replace(/\..*/, ''));
+  write(options.json ?? `${stem}.json`, `${JSON.stringify(report, null, 1)}\n`);
+  if (report.trials.length > 0) write(options.svg ?? `${stem}.svg`, await drawChart(report));
+}
+
+async function measure(options: Options, machine: Machine, signal: AbortSignal): Promise<Report> {
+  const base = options.quick ? SCHEDULES.quick : SCHEDULES.full;
+  const schedule = { ...base, rounds: options.rounds ?? base.rounds };
+  const trials = selectTrials(options.only, options.quick);
+  const wanted = options.testpmd && hasTestpmd() && trials.some((t) => t.pipeline.testpmd);
+  const hugepages = wanted ? reserveHugepages(TESTPMD_HUGEPAGES) : { available: false, release: () => {} };
+  try {
+    const setting: Setting = {
+      place: place(machine),
+      yardstick: trials.length === 0 ? '' : await buildYardstick().catch((error: Error) => error),
+      testpmd: wanted || (options.testpmd ? 'not installed (Debian: apt-get install dpdk)' : 'left out'),
+      hugepages: hugepages.available,
+    };
+    const reports = await runTrials(trials, schedule, setting, signal);
+    const pieces = signal.aborted ? [] : await timePieces(options.only, options.quick, setting.place);
+    return {
+      ...{ schema: 1, date: new Date().toISOString(), quick: options.quick, machine, schedule },
+      ...{ trials: reports, pieces, targets: targetsOf(TARGETS, reports), faults: faultsOf(reports) },
+    };
+  } finally {
+    hugepages.release();
+    progress('');
+  }
+}
+
+async function main(): Promise<number> {
+  const options = parseOptions(process.argv);
+  const abort = new AbortController();
+  // Children on the terminal get the signal too; what is left is to wait for their end and to give back hugepages.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort());
+  const machine = readMachine();
+  console.log(machineLine(machine));
+  const report = await measure(options, machine, abort.signal);
+  if (abort.signal.aborted) return 130;
+  console.log(formatReport(report).join('\n'));
+  await save(report, options);
+  return report.faults.length === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();

@@ -1,0 +1,105 @@
+/**
+ * The peer: DPDK's testpmd, forwarding between two `net_null` ports and rewriting both MAC addresses, on one core.
+ * Driven at its own prompt (DPDK 22.11, "Testpmd Application User Guide" §4), so that it forwards only while it is
+ * being measured.
+ */
+import { spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SystemError } from '../lib/errors.ts';
+import { Child } from './child.ts';
+import type { Contestant } from './contestant.ts';
+import type { Placement } from './machine.ts';
+
+const COMMAND = 'dpdk-testpmd';
+/** Mbufs of 2176 bytes: 35 MB, far more than a burst needs, and small enough to start at once. */
+const MBUFS = 16_384;
+const FILE_PREFIX = `linecard-bench-${process.pid}`;
+const START_MS = 15_000;
+const REPLY_MS = 5000;
+/** From `start` to the first reading: the forwarding core wakes and its loop gets warm. */
+const SETTLE_MS = 20;
+
+/** Hugepages of 2 MiB that testpmd is given. It runs without them, at less than half the rate. */
+export const TESTPMD_HUGEPAGES = 512;
+
+/** How to start testpmd. */
+export interface TestpmdOptions {
+  readonly burst: number;
+  readonly place: Placement;
+  readonly hugepages: boolean;
+}
+
+/** Whether testpmd is installed. */
+export const hasTestpmd = (): boolean => spawnSync('which', [COMMAND], { stdio: 'ignore' }).status === 0;
+
+/** Returns testpmd's arguments. */
+export function testpmdArguments(o: TestpmdOptions): string[] {
+  const memory = o.hugepages
+    ? ['--in-memory']
+    : ['--no-huge', '-m', '512', '--no-shconf', `--file-prefix=${FILE_PREFIX}`];
+  return [
+    ...['--lcores', `0@${o.place.main},1@${o.place.loop}`, '--no-pci', '--no-telemetry', ...memory],
+    ...['--vdev', 'net_null0,size=64', '--vdev', 'net_null1,size=64', '--'],
+    ...['-i', '--forward-mode=mac', `--burst=${o.burst}`, '--no-mlockall', `--total-num-mbufs=${MBUFS}`],
+  ];
+}
+
+/** Returns the packets received, summed over the ports in the output of `show port stats all`. */
+export function parsePortStats(text: string): number {
+  const received = [...text.matchAll(/NIC statistics for port \d+ [\s\S]*?RX-packets:\s*(\d+)/g)].map((m) =>
+    Number(m[1]),
+  );
+  if (received.length === 0) {
+    const why = `no port statistics in ${JSON.stringify(text.slice(0, 200))}`;
+    throw new SystemError('TESTPMD_OUTPUT', {
+      what: COMMAND,
+      why,
+      fix: 'use DPDK 22.11, or leave it out with --no-testpmd',
+    });
+  }
+  return received.reduce((sum, packets) => sum + packets, 0);
+}
+
+/** Without hugepages, EAL leaves a directory behind (EAL user guide: `--file-prefix`, XDG_RUNTIME_DIR). */
+function forgetRuntimeDirectory(): void {
+  for (const parent of ['/var/run', process.env.XDG_RUNTIME_DIR ?? '/tmp', '/tmp']) {
+    rmSync(`${parent}/dpdk/${FILE_PREFIX}`, { recursive: true, force: true });
+  }
+}
+
+const PROMPT = /testpmd> $/;
+
+/** Starts testpmd and leaves it idle at its prompt. */
+export async function openTestpmd(o: TestpmdOptions): Promise<Contestant> {
+  // Line by line, or what it prints into a pipe stays in its buffer.
+  const args = ['-oL', COMMAND, ...testpmdArguments(o)];
+  const child = new Child({ name: COMMAND, command: 'stdbuf', args, quit: 'quit' });
+  const ask = (line: string): Promise<string> => {
+    child.send(line);
+    return child.expect(PROMPT, REPLY_MS);
+  };
+  const reading = async () => ({ at: performance.now(), packets: parsePortStats(await ask('show port stats all')) });
+  try {
+    await child.expect(PROMPT, START_MS);
+  } catch (error) {
+    await child.close();
+    throw error;
+  }
+  return {
+    async sample(ms) {
+      await ask('start');
+      await sleep(SETTLE_MS);
+      const before = await reading();
+      await sleep(ms);
+      const after = await reading();
+      await ask('stop');
+      return { packets: after.packets - before.packets, ns: (after.at - before.at) * 1e6 };
+    },
+    async close() {
+      await child.close();
+      forgetRuntimeDirectory();
+      return { faults: [] };
+    },
+  };
+}

@@ -1,0 +1,58 @@
+import { describe, expect, test } from 'vitest';
+import { parsePortStats, testpmdArguments } from '../../bench/testpmd.ts';
+
+// `show port stats all` of DPDK 22.11, as it comes through a pipe.
+const block = (port: number, received: number, sent: number) => `
+  ######################## NIC statistics for port ${port}  ########################
+  RX-packets: ${received}   RX-missed: 0          RX-bytes:  0
+  RX-errors: 0
+  RX-nombuf:  0         
+  TX-packets: ${sent}   TX-errors: 0          TX-bytes:  0
+
+  Throughput (since last show)
+  Rx-pps:     21556402          Rx-bps:            0
+  Tx-pps:     21556402          Tx-bps:            0
+  ############################################################################
+`;
+
+describe('parsePortStats', () => {
+  test('received packets are summed over the ports', () => {
+    const text = `show port stats all\r\n${block(0, 16728672, 16431168)}${block(1, 16779552, 16431424)}testpmd> `;
+    expect(parsePortStats(text)).toBe(16728672 + 16779552);
+  });
+
+  test('the totals of "show fwd stats" are not taken for them', () => {
+    const forward =
+      '---------------------- Forward statistics for port 0  ----------------------\n  RX-packets: 16432288       RX-dropped: 0\n';
+    expect(() => parsePortStats(forward)).toThrow(expect.objectContaining({ code: 'TESTPMD_OUTPUT' }));
+  });
+
+  test('something else is an error that quotes it', () => {
+    expect(() => parsePortStats('Bad arguments\n')).toThrow(/Bad arguments/);
+  });
+});
+
+describe('testpmdArguments', () => {
+  const place = { main: 2, loop: 5 };
+
+  test('the forwarding core is the loop’s cpu, the prompt’s is another', () => {
+    const args = testpmdArguments({ burst: 64, place, hugepages: true });
+    expect(args[args.indexOf('--lcores') + 1]).toBe('0@2,1@5');
+    expect(args).toContain('--burst=64');
+    expect(args).toContain('--in-memory');
+    expect(args).not.toContain('--no-huge');
+  });
+
+  test('without hugepages it is not asked to keep everything in memory, which excludes --no-huge', () => {
+    const args = testpmdArguments({ burst: 32, place, hugepages: false });
+    expect(args).toContain('--no-huge');
+    expect(args).not.toContain('--in-memory');
+  });
+
+  test('options of EAL come before the separator, those of testpmd after it', () => {
+    const args = testpmdArguments({ burst: 32, place, hugepages: true });
+    const separator = args.indexOf('--');
+    expect(args.lastIndexOf('--vdev')).toBeLessThan(separator);
+    expect(args.indexOf('--forward-mode=mac')).toBeGreaterThan(separator);
+  });
+});
