@@ -11,7 +11,6 @@
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS", "_GNU_SOURCE", "_FORTIFY_SOURCE=3"],
-      "cflags!": ["-fno-exceptions"],
       "cflags_cc": ["-std=c++20", "-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fno-exceptions", "-fno-rtti", "-fstack-protector-strong", "-fvisibility=hidden"]
     }
   ]

@@ -74,8 +74,12 @@ export interface FrameStack {
   pop(): number;
   /** Returns the frame that `offset` points into. */
   push(offset: number): void;
-  /** Frames that can be popped without asking the depot; `ask(n)` tries to have `n` of them. Returns how many there are. */
+  /** Tries to have `count` frames ready to pop. Returns how many there are. */
   ask(count: number): number;
+  /** `pop` for a burst: up to `count` offsets into `offsets` from index `at`. Returns how many there were. */
+  take(offsets: Int32Array, at: number, count: number): number;
+  /** `push` for a burst: `offsets` [from, to). */
+  give(offsets: Int32Array, from: number, to: number): void;
   /** Bytes a packet may have in a frame that `pop` gave. */
   readonly room: number;
 }
@@ -155,6 +159,8 @@ export interface AppContext<Options = Record<string, unknown>> {
   counter(name: string): (n: number) => void;
   /** For an application that waits for time, not for packets: call me again after `us` microseconds at the latest. */
   wakeAfter(us: number): void;
+  /** Says that this job has nothing more to do (a generator that has sent all): a run whose jobs all say so ends. */
+  finish(): void;
 }
 
 /** The function that an application's factory returns: handles one burst, returns how many frames it moved. */
@@ -177,6 +183,21 @@ export const DROP = {
   malformed: 2,
   /** No free frame for the packet that was to be made: nothing was lost, something was not sent. */
   no_frame: 3,
-  /** Held by an application that threw, hung or died, and swept up afterwards. */
+  /** Held by an application that threw, hung or died. Counted by the engine. */
   app_died: 4,
+  /** Held by an application when the engine stopped. Counted by the engine. */
+  stopped: 5,
 } as const;
+
+/** Index of each counter that every rx queue has, in `QueuePlan.counterNames`. A driver's own come after them. */
+export const RX = { packets: 0, bytes: 1 } as const;
+
+/**
+ * Index of each counter that every tx queue has. `packets` were accepted; each of them is then `completed`, failed as
+ * `runt` (under 14 bytes), `oversize` (over `maxLength`) or `stopped` (still in the ring when the port stopped), or in
+ * flight. A driver's own reasons come after them.
+ */
+export const TX = { packets: 0, bytes: 1, completed: 2, runt: 3, oversize: 4, stopped: 5 } as const;
+
+/** Shortest frame: an Ethernet header, in bytes. */
+export const MIN_FRAME_LENGTH = 14;

@@ -66,6 +66,10 @@ export interface QueueHandle {
   readonly plan: QueuePlan;
   /** Offsets of the frames that are in this queue's ring now. Only meaningful while no worker runs the queue. */
   held(): Iterable<number>;
+  /** Brings `completed` up to date when the worker that ran the queue has gone. */
+  settle(): void;
+  /** Takes out what `held` gives, counted as `stopped`. Only when the workers at both ends of the ring have gone. */
+  clear(): void;
 }
 
 /** The driver's side of a port: what `probe` builds and wraps with `new Port(...)`. */
@@ -80,8 +84,7 @@ export interface PortDevice {
   /** Releases the rest. The last call. */
   close(): void | Promise<void>;
   link(): LinkInfo;
-  /** Applied at once, while started or not. Present if the capability says so. */
-  setMac?(mac: Uint8Array): void;
+  /** Applied at once, while started or not. Present if the capability says so; the MAC address comes with `setup`. */
   setPromiscuous?(on: boolean): void;
   /** True when a finite source has delivered all it has. */
   finished?(): boolean;
@@ -126,6 +129,7 @@ export interface Pktio {
   readonly queues: Queues;
   readonly mac: Uint8Array;
   readonly mtu: number;
+  /** Only while stopped: applications learn their ports' addresses when they are made. */
   setMac(mac: string): void;
   setPromiscuous(on: boolean): void;
   link(): LinkInfo;
@@ -137,5 +141,6 @@ export interface Pktio {
   clearStats(): void;
   on(event: 'link', listener: (link: LinkInfo) => void): this;
   on(event: 'error', listener: (error: Error, fatal: boolean) => void): this;
-  off(event: 'link' | 'error', listener: (...args: never[]) => void): this;
+  off(event: 'link', listener: (link: LinkInfo) => void): this;
+  off(event: 'error', listener: (error: Error, fatal: boolean) => void): this;
 }

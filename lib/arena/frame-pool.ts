@@ -1,0 +1,136 @@
+/**
+ * The frame pool's control half: geometry, memory, and what is free where. A frame is a power-of-two block of DMA
+ * memory; the frame of any offset in it is `offset & ~(frameSize - 1)`.
+ */
+import { ArenaError } from '../errors.ts';
+import type { Arena, Segment } from './arena.ts';
+
+/** How a pool is laid out. */
+export interface FramePoolOptions {
+  /** Number of frames: 16384 if absent. */
+  readonly frames?: number;
+  /** Bytes per frame: a power of two from 512 to 65536, 2048 if absent. */
+  readonly frameSize?: number;
+  /** Bytes kept free before a packet: a multiple of 64, 256 if absent (what AF_XDP keeps). */
+  readonly headroom?: number;
+  /** Huge pages: see `MemoryOptions`. */
+  readonly hugepages?: 'no' | 'try' | 'need';
+}
+
+/** The pool as plain data, for workers. */
+export interface FramesPlan {
+  /** Offset of the first frame. */
+  readonly base: number;
+  readonly count: number;
+  readonly frameSize: number;
+  readonly headroom: number;
+  /** Offset of the depot: see `DEPOT`. */
+  readonly depot: number;
+  /** Offset of the owner map (a byte per frame), or 0: frames are not tracked. */
+  readonly owners: number;
+}
+
+/**
+ * The depot, as 32-bit words: frames that no worker has. `lock` is 0 or the number of the worker that moves frames
+ * just now, plus one; `top` counts the offsets from `first` on. A worker's own stack has the same form.
+ */
+export const DEPOT = { lock: 0, top: 16, first: 32 } as const;
+
+/** Bytes of a stack with room for `count` frames. */
+export const stackBytes = (count: number): number => (DEPOT.first + count) * 4;
+
+/** Owners in the owner map: free, in a ring, or worker n at HELD + n. */
+export const OWNER = { free: 0, ring: 1, held: 2 } as const;
+
+const MIN_FRAME = 512;
+const MAX_FRAME = 65_536;
+const MIN_ROOM = 256;
+
+function check(options: Required<FramePoolOptions>): void {
+  const { frames, frameSize, headroom } = options;
+  const bad = (what: string, why: string, fix: string) => {
+    throw new ArenaError('BAD_FRAME_POOL', { what, why, fix }, { detail: { frames, frameSize, headroom } });
+  };
+  if (!Number.isInteger(frameSize) || frameSize < MIN_FRAME || frameSize > MAX_FRAME || (frameSize & (frameSize - 1)) !== 0) {
+    bad(`frame size ${frameSize}`, 'a frame is a power of two, so that its start is a mask', `use ${MIN_FRAME} to ${MAX_FRAME}; 2048 holds an ordinary packet`);
+  }
+  if (!Number.isInteger(headroom) || headroom < 0 || headroom % 64 !== 0 || headroom + MIN_ROOM > frameSize) {
+    bad(`headroom ${headroom}`, `it is a multiple of 64 and leaves ${MIN_ROOM} bytes of a frame of ${frameSize}`, 'use 256, or larger frames');
+  }
+  if (!Number.isInteger(frames) || frames < 1) bad(`${frames} frames`, 'a pool needs at least one', 'use 4096 or more');
+}
+
+/** A pool of frames. All of them start in the depot. */
+export class FramePool {
+  readonly plan: FramesPlan;
+  readonly segment: Segment;
+  private readonly arena: Arena;
+  private readonly depot: Int32Array;
+
+  constructor(arena: Arena, options: FramePoolOptions = {}, debug = false) {
+    const geometry = { frames: 16_384, frameSize: 2048, headroom: 256, hugepages: 'no' as const, ...options };
+    check(geometry);
+    const { frames: count, frameSize, headroom } = geometry;
+    this.arena = arena;
+    this.segment = arena.mapMemory(count * frameSize, { huge: geometry.hugepages, align: Math.max(frameSize, 4096) });
+    const depot = arena.allocate(stackBytes(count));
+    const owners = debug ? arena.allocate(count) : 0;
+    this.plan = { base: this.segment.offset, count, frameSize, headroom, depot, owners };
+    this.depot = new Int32Array(arena.memory, depot, DEPOT.first + count);
+    this.refill(this.all());
+  }
+
+  /** Bytes that a packet may have. */
+  get room(): number {
+    return this.plan.frameSize - this.plan.headroom;
+  }
+
+  /** Frames in the depot. */
+  get inDepot(): number {
+    return Atomics.load(this.depot, DEPOT.top);
+  }
+
+  /** Offsets of the frames in a stack of a worker that does not run. */
+  static stacked(memory: SharedArrayBuffer, stack: number): Int32Array {
+    const top = new Int32Array(memory, stack + DEPOT.top * 4, 1)[0];
+    return new Int32Array(memory, stack + DEPOT.first * 4, top);
+  }
+
+  /**
+   * Puts every frame that none of `holders` has into the depot, and returns how many were missing before. For when all
+   * workers stand still: `holders` are their stacks and all rings, in any offset form.
+   */
+  sweep(holders: Iterable<Iterable<number>>): number {
+    const { base, count, frameSize, owners } = this.plan;
+    const held = new Uint8Array(count);
+    const mark = (offset: number) => {
+      const index = Math.floor((offset - base) / frameSize);
+      if (index >= 0 && index < count) held[index] = 1;
+    };
+    for (const holder of holders) for (const offset of holder) mark(offset);
+    const before = this.inDepot;
+    const free = this.all().filter((offset) => held[(offset - base) / frameSize] === 0);
+    if (owners !== 0) for (const offset of free) this.arena.u8[owners + (offset - base) / frameSize] = OWNER.free;
+    Atomics.store(this.depot, DEPOT.lock, 0); // whoever held it is gone
+    this.refill(free);
+    return free.length - before;
+  }
+
+  /** Gives the memory back. */
+  close(): void {
+    if (this.plan.owners !== 0) this.arena.free(this.plan.owners);
+    this.arena.free(this.plan.depot);
+    this.arena.unmap(this.segment);
+  }
+
+  private all(): Int32Array {
+    const { base, count, frameSize } = this.plan;
+    return Int32Array.from({ length: count }, (_, i) => base + i * frameSize);
+  }
+
+  private refill(frames: Int32Array): void {
+    // Highest first: frames come out in the order of their addresses.
+    this.depot.set(frames.toReversed(), DEPOT.first);
+    Atomics.store(this.depot, DEPOT.top, frames.length);
+  }
+}

@@ -1,0 +1,90 @@
+/**
+ * A worker's free frames: a stack of its own, and bulk moves from and to the depot that all workers share. Data half.
+ * The stack has room for every frame of the pool, so giving a frame back never fails.
+ */
+import type { FrameStack } from '../queue.ts';
+import { DEPOT, type FramesPlan } from './frame-pool.ts';
+
+/** Frames moved between a worker's stack and the depot at a time. */
+const BULK = 256;
+/** A worker keeps at most this many spare frames; more go to the depot, where the others find them. */
+const KEEP = 4 * BULK;
+
+/** Makes worker `worker`'s stack at arena offset `stack`; `frames` already there (after a restart) are kept. */
+export function makeFrameStack(memory: SharedArrayBuffer, plan: FramesPlan, stack: number, worker: number): FrameStack {
+  const own = new Int32Array(memory, stack, DEPOT.first + plan.count);
+  const depot = new Int32Array(memory, plan.depot, DEPOT.first + plan.count);
+  const first = DEPOT.first;
+  const topAt = DEPOT.top;
+  const headroom = plan.headroom;
+  const start = ~(plan.frameSize - 1);
+  const self = worker + 1;
+  let top = own[topAt];
+
+  // The lock is only tried, never waited for: a worker that does not get it does without until its next burst.
+  const lock = (): boolean => Atomics.compareExchange(depot, DEPOT.lock, 0, self) === 0;
+  const unlock = (): void => {
+    Atomics.store(depot, DEPOT.lock, 0);
+  };
+
+  function fetch(count: number): void {
+    if (!lock()) return;
+    const have = depot[topAt];
+    const n = Math.min(have, Math.max(count, BULK));
+    for (let i = 0; i < n; i = (i + 1) | 0) own[(first + top + i) | 0] = depot[(first + have - 1 - i) | 0];
+    top = (top + n) | 0;
+    own[topAt] = top;
+    depot[topAt] = (have - n) | 0;
+    unlock();
+  }
+
+  function spill(): void {
+    if (!lock()) return;
+    const have = depot[topAt];
+    const n = (top - KEEP + BULK) | 0;
+    for (let i = 0; i < n; i = (i + 1) | 0) depot[(first + have + i) | 0] = own[(first + top - 1 - i) | 0];
+    depot[topAt] = (have + n) | 0;
+    top = (top - n) | 0;
+    own[topAt] = top;
+    unlock();
+  }
+
+  function ask(count: number): number {
+    if (top < count) fetch((count - top) | 0);
+    return top;
+  }
+
+  return {
+    room: plan.frameSize - headroom,
+    ask,
+    pop() {
+      if (top === 0 && ask(1) === 0) return 0;
+      top = (top - 1) | 0;
+      own[topAt] = top;
+      return (own[(first + top) | 0] + headroom) | 0;
+    },
+    push(offset) {
+      own[(first + top) | 0] = offset & start;
+      top = (top + 1) | 0;
+      own[topAt] = top;
+      if (top > KEEP) spill();
+    },
+    take(offsets, at, count) {
+      let n = count;
+      if (top < n) n = Math.min(n, ask(n));
+      const from = (first + top - 1) | 0;
+      for (let i = 0; i < n; i = (i + 1) | 0) offsets[(at + i) | 0] = (own[(from - i) | 0] + headroom) | 0;
+      top = (top - n) | 0;
+      own[topAt] = top;
+      return n;
+    },
+    give(offsets, from, to) {
+      const n = (to - from) | 0;
+      const base = (first + top) | 0;
+      for (let i = 0; i < n; i = (i + 1) | 0) own[(base + i) | 0] = offsets[(from + i) | 0] & start;
+      top = (top + n) | 0;
+      own[topAt] = top;
+      if (top > KEEP) spill();
+    },
+  };
+}

@@ -1,0 +1,133 @@
+/**
+ * A ring of frames between one producer and one consumer, in shared memory. Data half.
+ * Free-running 32-bit indices, each on a cache line of its own; a descriptor is two words: offset, length.
+ */
+import type { Burst } from '../queue.ts';
+import { indexAccess, storeFence } from './order.ts';
+
+/** Layout in 32-bit words: who writes what. */
+export const RING = {
+  /** Written by the producer: frames enqueued so far. */
+  producer: 0,
+  /** Written by the consumer: frames dequeued so far. */
+  consumer: 32,
+  /** Written by the consumer: 1 while it asks to be woken. */
+  armed: 48,
+  /** The first descriptor. */
+  first: 64,
+} as const;
+
+/** Bytes of a ring with `size` descriptors. */
+export const ringBytes = (size: number): number => (RING.first + size * 2) * 4;
+
+/** The producer's end. */
+export interface RingProducer {
+  /** Free descriptors, looked up if fewer than `wanted` are known of. */
+  room(wanted: number): number;
+  /** Writes one descriptor; there must be room. Not visible before `publish`. */
+  put(offset: number, length: number): void;
+  /** Makes what was put visible to the consumer. */
+  publish(): void;
+  /** True when the consumer asked to be woken since; asks the ring once per publish. */
+  wanted(): boolean;
+  /** Frames that the consumer has not taken yet. */
+  pending(): number;
+}
+
+/** Makes the producer's end of the ring of `size` (a power of two) at arena offset `at`. */
+export function makeRingProducer(memory: SharedArrayBuffer, at: number, size: number): RingProducer {
+  const words = new Int32Array(memory, at, RING.first + size * 2);
+  const { load, store } = indexAccess();
+  const mask = size - 1;
+  const first = RING.first;
+  let head = words[RING.producer];
+  let seen = load(words, RING.consumer);
+  let published = false;
+  return {
+    room(wanted) {
+      const known = (size - ((head - seen) | 0)) | 0;
+      if (known >= wanted) return known;
+      seen = load(words, RING.consumer);
+      return (size - ((head - seen) | 0)) | 0;
+    },
+    put(offset, length) {
+      const d = (first + ((head & mask) << 1)) | 0;
+      words[d] = offset;
+      words[(d + 1) | 0] = length;
+      head = (head + 1) | 0;
+    },
+    publish() {
+      // The descriptors before the index: the consumer reads them once it sees the index move.
+      store(words, RING.producer, head);
+      published = true;
+    },
+    wanted() {
+      if (!published) return false;
+      published = false;
+      // The index before `armed` is read, while the consumer writes `armed` before it reads the index: one of us sees it.
+      storeFence(words, RING.producer, head);
+      return words[RING.armed] !== 0;
+    },
+    pending() {
+      seen = load(words, RING.consumer);
+      return (head - seen) | 0;
+    },
+  };
+}
+
+/** The consumer's end. */
+export interface RingConsumer {
+  /** Takes up to `burst.size` frames into `burst` from index 0; returns how many. */
+  take(burst: Burst): number;
+  /** Asks to be woken. Returns true when there are frames already. */
+  arm(): boolean;
+  disarm(): void;
+}
+
+/** Makes the consumer's end of the ring of `size` (a power of two) at arena offset `at`. */
+export function makeRingConsumer(memory: SharedArrayBuffer, at: number, size: number): RingConsumer {
+  const words = new Int32Array(memory, at, RING.first + size * 2);
+  const { load, store } = indexAccess();
+  const mask = size - 1;
+  const first = RING.first;
+  let tail = words[RING.consumer];
+  let seen = load(words, RING.producer);
+  return {
+    take(burst) {
+      const { offsets, lengths, size: most } = burst;
+      let n = (seen - tail) | 0;
+      if (n < most) {
+        seen = load(words, RING.producer);
+        n = (seen - tail) | 0;
+      }
+      if (n === 0) return 0;
+      if (n > most) n = most;
+      const from = tail;
+      for (let i = 0; i < n; i = (i + 1) | 0) {
+        const d = (first + (((from + i) & mask) << 1)) | 0;
+        offsets[i] = words[d];
+        lengths[i] = words[(d + 1) | 0];
+      }
+      tail = (from + n) | 0;
+      // The descriptors were read before the index moves: the producer may overwrite them once it sees it.
+      store(words, RING.consumer, tail);
+      return n;
+    },
+    arm() {
+      // `armed` before the index is read: see `wanted`.
+      storeFence(words, RING.armed, 1);
+      return load(words, RING.producer) !== tail;
+    },
+    disarm() {
+      store(words, RING.armed, 0);
+    },
+  };
+}
+
+/** Offsets of the frames in a ring, for when nobody works on it. */
+export function ringContents(memory: SharedArrayBuffer, at: number, size: number): number[] {
+  const words = new Int32Array(memory, at, RING.first + size * 2);
+  const count = (words[RING.producer] - words[RING.consumer]) | 0;
+  const offset = (i: number) => words[RING.first + (((words[RING.consumer] + i) & (size - 1)) << 1)];
+  return Array.from({ length: Math.min(count, size) }, (_, i) => offset(i));
+}

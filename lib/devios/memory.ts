@@ -1,0 +1,112 @@
+/** devio `devio-memory`: arena memory and eventfds for devices that exist in software only. Control half. */
+import type { Arena } from '../arena/arena.ts';
+import { DevioError } from '../errors.ts';
+import { type Api, type Device, type Devio, type DevioProvider, FRAMEWORK_API } from '../framework/types.ts';
+
+/** What drivers ask for. */
+export const MEMORY_API: Api = { name: 'devio-memory', version: 1 };
+
+/** An open way to a device in memory. All that it gave is released when it is closed. */
+export interface MemoryDevio extends Devio {
+  /** The arena. */
+  readonly memory: SharedArrayBuffer;
+  /** Zeroed arena memory on cache lines of its own; returns its arena offset. Throws `NO_MEMORY`, `ARENA_FULL`. */
+  allocate(bytes: number): number;
+  /** Returns what `allocate` gave. */
+  free(offset: number): void;
+  /** A new eventfd. */
+  eventfd(): number;
+  /** Memory and an eventfd that all devices asking for `key` share; released when the last of them is closed. */
+  shared(key: string, bytes: number): Shared;
+}
+
+/** What devices share. */
+export interface Shared {
+  readonly offset: number;
+  readonly fd: number;
+}
+
+/** Returns `devio` as what its api says it is. Throws `WRONG_DEVIO` when a driver was given another kind. */
+export function asMemoryDevio(devio: Devio): MemoryDevio {
+  if (devio.api.name === MEMORY_API.name && devio.api.version === MEMORY_API.version) return devio as MemoryDevio;
+  throw new DevioError('WRONG_DEVIO', {
+    what: `devio ${devio.api.name} ${devio.api.version}`,
+    why: `the driver needs ${MEMORY_API.name} ${MEMORY_API.version}`,
+    fix: 'let the framework match drivers and devios',
+  });
+}
+
+/** Shared things by key, each with the devios that hold it. */
+type Commons = Map<string, { readonly thing: Shared; readonly holders: Set<MemoryDevio> }>;
+
+class ArenaMemory implements MemoryDevio {
+  readonly api = MEMORY_API;
+  readonly backend = 'arena';
+  readonly memory: SharedArrayBuffer;
+  private readonly arena: Arena;
+  private readonly commons: Commons;
+  private readonly offsets = new Set<number>();
+  private readonly fds = new Set<number>();
+
+  constructor(arena: Arena, commons: Commons) {
+    this.arena = arena;
+    this.commons = commons;
+    this.memory = arena.memory;
+  }
+
+  allocate(bytes: number): number {
+    const offset = this.arena.allocate(bytes);
+    this.offsets.add(offset);
+    return offset;
+  }
+
+  free(offset: number): void {
+    if (this.offsets.delete(offset)) this.arena.free(offset);
+  }
+
+  eventfd(): number {
+    const fd = this.arena.native.eventfd();
+    this.fds.add(fd);
+    return fd;
+  }
+
+  shared(key: string, bytes: number): Shared {
+    const known = this.commons.get(key);
+    if (known !== undefined) {
+      known.holders.add(this);
+      return known.thing;
+    }
+    const offset = this.arena.allocate(bytes);
+    const thing = { offset, fd: this.arena.native.eventfd() };
+    this.commons.set(key, { thing, holders: new Set([this]) });
+    return thing;
+  }
+
+  close(): void {
+    for (const offset of this.offsets) this.arena.free(offset);
+    for (const fd of this.fds) this.arena.native.close(fd);
+    this.offsets.clear();
+    this.fds.clear();
+    for (const [key, { thing, holders }] of this.commons) {
+      if (!holders.delete(this) || holders.size > 0) continue;
+      this.commons.delete(key);
+      this.arena.free(thing.offset);
+      this.arena.native.close(thing.fd);
+    }
+  }
+}
+
+/** Makes the provider for the devices of one enumerator api (memory ports, files): nothing there can refuse. */
+export function memoryDevio(arena: Arena, enumeratorApi: Api): DevioProvider {
+  const commons: Commons = new Map();
+  return {
+    name: `memory-${enumeratorApi.name}`,
+    version: '1.0.0',
+    frameworkApi: FRAMEWORK_API,
+    api: MEMORY_API,
+    backend: 'arena',
+    enumeratorApi,
+    usable: (_device: Device) => true,
+    open: (_device: Device) => new ArenaMemory(arena, commons),
+  };
+}

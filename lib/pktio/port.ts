@@ -1,0 +1,180 @@
+/** A port: settings, state and statistics around what a driver provides. Control half. */
+import { EventEmitter } from 'node:events';
+import { readCounters } from '../arena/counters.ts';
+import { PortError } from '../errors.ts';
+import { parseMac } from '../wire/mac.ts';
+import { checkSettings } from './settings.ts';
+import { addCounters, subtractCounters } from './stats.ts';
+import type {
+  Capability,
+  Counters,
+  LinkInfo,
+  Pktio,
+  PortConfig,
+  PortDevice,
+  PortState,
+  PortStats,
+  QueueHandle,
+  Queues,
+} from './types.ts';
+
+type PortEventMap = { link: [LinkInfo]; error: [Error, boolean] };
+
+/** What every driver's probe returns. `device` is the driver's side of it. */
+export class Port extends EventEmitter<PortEventMap> implements Pktio {
+  readonly name: string;
+  readonly driver: string;
+  readonly capability: Capability;
+  private readonly memory: SharedArrayBuffer;
+  private readonly device: PortDevice;
+  private settings: PortConfig;
+  private current: PortState = 'stopped';
+  private made: Queues = { rx: [], tx: [] };
+  /** Counters of queues that are no more: a port's counters never go back when it is stopped and started. */
+  private retired: PortStats = { rx: {}, tx: {} };
+  private baseline: PortStats = { rx: {}, tx: {} };
+
+  constructor(name: string, memory: SharedArrayBuffer, device: PortDevice) {
+    super();
+    this.name = name;
+    this.memory = memory;
+    this.device = device;
+    this.driver = device.driver;
+    this.capability = device.capability;
+    this.settings = device.defaults;
+    // Without a listener an 'error' event would end the process: a port's error is somebody's to hear, not a crash.
+    this.on('error', () => {});
+    device.attach?.({
+      link: (link) => this.emit('link', link),
+      error: (error, fatal) => this.emit('error', error, fatal),
+    });
+  }
+
+  get state(): PortState {
+    return this.current;
+  }
+
+  get config(): PortConfig {
+    return this.settings;
+  }
+
+  get mac(): Uint8Array {
+    return parseMac(this.settings.mac);
+  }
+
+  get mtu(): number {
+    return this.settings.mtu;
+  }
+
+  get queues(): Queues {
+    return this.made;
+  }
+
+  get finished(): boolean {
+    return this.device.finished?.() ?? false;
+  }
+
+  configure(settings: Partial<PortConfig>): void {
+    this.require('configure', 'stopped');
+    this.settings = checkSettings(this.name, this.capability, this.settings, settings);
+  }
+
+  async start(): Promise<void> {
+    this.require('start', 'stopped');
+    this.current = 'starting';
+    try {
+      this.made = await this.device.setup(this.settings);
+      this.current = 'started';
+    } catch (error) {
+      this.current = 'stopped';
+      throw error;
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.require('stop', 'started');
+    this.current = 'stopping';
+    const queues = this.made;
+    try {
+      await this.device.flush?.();
+      for (const queue of queues.tx) queue.clear();
+      this.retired = this.total(queues);
+      this.made = { rx: [], tx: [] };
+      await this.device.teardown();
+    } finally {
+      this.current = 'stopped';
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.current === 'closed') return;
+    try {
+      if (this.current === 'started') await this.stop();
+    } finally {
+      this.current = 'closed';
+      await this.device.close();
+      this.removeAllListeners('link');
+    }
+  }
+
+  setMac(mac: string): void {
+    this.configure({ mac });
+  }
+
+  setPromiscuous(promiscuous: boolean): void {
+    this.require('set promiscuous mode of', 'stopped', 'started');
+    const settings = checkSettings(this.name, this.capability, this.settings, { promiscuous });
+    this.device.setPromiscuous?.(promiscuous);
+    this.settings = settings;
+  }
+
+  link(): LinkInfo {
+    return this.device.link();
+  }
+
+  async flush(): Promise<void> {
+    await this.device.flush?.();
+  }
+
+  stats(): PortStats {
+    const { rx, tx } = this.total(this.made);
+    return { rx: subtractCounters(rx, this.baseline.rx), tx: subtractCounters(tx, this.baseline.tx) };
+  }
+
+  queueStats(direction: 'rx' | 'tx', queue: number): Counters {
+    const handle = this.made[direction][queue];
+    if (handle !== undefined) return this.read(handle);
+    throw new PortError('NO_SUCH_QUEUE', {
+      what: `port ${this.name}: ${direction} queue ${queue}`,
+      why: `it has ${this.made[direction].length} of them${this.current === 'started' ? '' : `, being ${this.current}`}`,
+      fix: `start the port, with ${direction}Queues above ${queue}`,
+    });
+  }
+
+  clearStats(): void {
+    this.baseline = this.total(this.made);
+  }
+
+  private total(queues: Queues): PortStats {
+    const sum = (start: Counters, handles: readonly QueueHandle[]) =>
+      handles.reduce((counters, handle) => addCounters(counters, this.read(handle)), start);
+    return { rx: sum(this.retired.rx, queues.rx), tx: sum(this.retired.tx, queues.tx) };
+  }
+
+  private read({ plan }: QueueHandle): Counters {
+    return readCounters(this.memory, plan.counters, plan.counterNames);
+  }
+
+  private require(action: string, ...states: PortState[]): void {
+    if (states.includes(this.current)) return;
+    throw new PortError(
+      'WRONG_STATE',
+      {
+        what: `${action} port ${this.name}`,
+        why: `it is ${this.current}`,
+        fix: `do it while the port is ${states.join(' or ')}`,
+      },
+      { detail: { port: this.name, state: this.current } },
+    );
+  }
+}

@@ -1,0 +1,73 @@
+/** The addon's typed façade. Loading it is a call, never an import's side effect. */
+import { createRequire } from 'node:module';
+import { SystemError } from '../lib/errors.ts';
+
+/** What the addon does; see native/src. Offsets and lengths in bytes. Failures throw with `syscall` and `errno`. */
+export interface Native {
+  /** Maps a new sealed memfd over whole pages of the arena; returns its fd, which the caller owns. */
+  mapMemory(arena: Uint8Array, offset: number, length: number, huge: boolean): number;
+  /** Maps part of a file, ring or device region over whole pages of the arena. */
+  mapFd(arena: Uint8Array, offset: number, length: number, fd: number, fdOffset: number, writable: boolean): void;
+  /** Puts zeroed anonymous memory over whole pages of the arena. */
+  unmap(arena: Uint8Array, offset: number, length: number): void;
+  /** The arena's base address modulo `modulus`. */
+  addressRemainder(arena: Uint8Array, modulus: number): number;
+  /** A new non-blocking eventfd, owned by the caller. */
+  eventfd(): number;
+  /** Signals an eventfd. */
+  notify(fd: number): void;
+  close(fd: number): void;
+  /** Locks a file, exclusively unless `shared`, or throws EWOULDBLOCK at once. The lock ends when the file is closed. */
+  flock(fd: number, shared?: boolean): void;
+  epollCreate(): number;
+  /** Adds `fd`, edge-triggered. */
+  epollAdd(epoll: number, fd: number): void;
+  /** Waits for at most `us` microseconds (and never more than a second); returns how many fds are ready. */
+  epollWait(epoll: number, us: number): number;
+  /** Pins the calling thread to one cpu. */
+  setAffinity(cpu: number): void;
+  /** Cpus that the calling thread may run on. */
+  affinity(): number[];
+  setTimerSlack(ns: number): void;
+  tid(): number;
+  /** RLIMIT_MEMLOCK in bytes; Infinity when unlimited. */
+  memlockLimit(): number;
+  /** Says where `clock` and `utc` of this thread put their results: four 32-bit words. */
+  bindClock(words: Int32Array): void;
+  /** Monotonic nanoseconds into words 0 (low) and 1 (high). */
+  clock(): void;
+  /** Nanoseconds since 1970 into words 2 (low) and 3 (high). */
+  utc(): void;
+}
+
+// This file runs from native/ (tests) and from dist/native/ (the package).
+const PLACES = ['../build/Release/linecard.node', '../../build/Release/linecard.node'];
+
+/** Loads the addon. Throws `NATIVE_MISSING` when it was not built, with the command that builds it. */
+export function loadNative(): Native {
+  const require = createRequire(import.meta.url);
+  const causes: unknown[] = [];
+  for (const place of PLACES) {
+    try {
+      return require(place) as Native;
+    } catch (error) {
+      causes.push(error);
+    }
+  }
+  const broken = causes.find((e) => (e as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND');
+  throw new SystemError(
+    'NATIVE_MISSING',
+    {
+      what: 'native addon',
+      why: broken === undefined ? 'it has not been built' : (broken as Error).message,
+      fix: 'run "npm run build" in the package (needs g++, make and python3)',
+    },
+    { cause: broken ?? causes[0] },
+  );
+}
+
+/** The name of a failed call's error number (`EAGAIN`), or the empty string when `error` is not one. */
+export function syscallOf(error: unknown): { syscall: string; errno: number } | undefined {
+  const { syscall, errno } = error as { syscall?: unknown; errno?: unknown };
+  return typeof syscall === 'string' && typeof errno === 'number' ? { syscall, errno } : undefined;
+}

@@ -1,0 +1,46 @@
+// File descriptors: eventfds, locks, closing.
+#include "linecard.h"
+
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+namespace linecard {
+
+// eventfd() -> fd, non-blocking, close-on-exec.
+static Napi::Value EventFd(const Napi::CallbackInfo& info) {
+  const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (fd < 0) return ThrowErrno(info.Env(), "eventfd", errno), info.Env().Undefined();
+  return Napi::Number::New(info.Env(), fd);
+}
+
+// notify(fd): adds 1 to an eventfd. A full counter (EAGAIN) is as good as a signal: the reader is awake by then.
+static void Notify(const Napi::CallbackInfo& info) {
+  const auto fd = Unsigned(info, 0);
+  if (!fd) return;
+  const uint64_t one = 1;
+  if (write(static_cast<int>(*fd), &one, sizeof one) < 0 && errno != EAGAIN) ThrowErrno(info.Env(), "write", errno);
+}
+
+// close(fd): the caller is the fd's one owner.
+static void Close(const Napi::CallbackInfo& info) {
+  const auto fd = Unsigned(info, 0);
+  // Not repeated on EINTR: Linux has released the number by then, and somebody else may have it.
+  if (fd && close(static_cast<int>(*fd)) != 0 && errno != EINTR) ThrowErrno(info.Env(), "close", errno);
+}
+
+// flock(fd, shared = false): an advisory lock, at once or not at all (errno EWOULDBLOCK). Held until the file is closed.
+static void Flock(const Napi::CallbackInfo& info) {
+  const auto fd = Unsigned(info, 0);
+  const int kind = info.Length() > 1 && info[1].ToBoolean() ? LOCK_SH : LOCK_EX;
+  if (fd && flock(static_cast<int>(*fd), kind | LOCK_NB) != 0) ThrowErrno(info.Env(), "flock", errno);
+}
+
+void AddFiles(Napi::Env env, Napi::Object exports) {
+  exports.Set("eventfd", Napi::Function::New<EventFd>(env, "eventfd"));
+  exports.Set("notify", Napi::Function::New<Notify>(env, "notify"));
+  exports.Set("close", Napi::Function::New<Close>(env, "close"));
+  exports.Set("flock", Napi::Function::New<Flock>(env, "flock"));
+}
+
+}  // namespace linecard

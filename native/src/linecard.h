@@ -1,0 +1,37 @@
+// Shared by the addon's files: one function per concern that adds its exports, and how a system call's failure is told.
+#pragma once
+
+#include <napi.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <optional>
+
+namespace linecard {
+
+// Memory of one thread's (environment's) own: where `clock` and `utc` put their results.
+struct PerThread {
+  uint32_t* clock = nullptr;
+};
+
+void AddMapping(Napi::Env env, Napi::Object exports);
+void AddFiles(Napi::Env env, Napi::Object exports);
+void AddWait(Napi::Env env, Napi::Object exports);
+void AddThread(Napi::Env env, Napi::Object exports);
+
+// Throws an Error with `syscall`, `errno` (negative, as libuv has it) and the text of errno.
+void ThrowErrno(Napi::Env env, const char* syscall, int error);
+// Throws a RangeError: the caller broke this façade's contract.
+void ThrowRange(Napi::Env env, const char* message);
+
+// A non-negative integer argument up to 2^53, or nothing (and an exception pending).
+std::optional<uint64_t> Unsigned(const Napi::CallbackInfo& info, size_t index);
+
+// A range of the arena, checked: inside the array and on 4 KiB pages.
+struct Range {
+  uint8_t* address;
+  size_t length;
+};
+std::optional<Range> PageRange(const Napi::CallbackInfo& info);
+
+}  // namespace linecard

@@ -1,0 +1,72 @@
+/** What a worker is sent, once: plain data. And the messages that follow. */
+import type { FramesPlan } from '../lib/arena/frame-pool.ts';
+import type { WasmMemory } from '../lib/arena/reserve.ts';
+import type { PlainError } from '../lib/errors.ts';
+import type { PortFacts, QueuePlan } from '../lib/queue.ts';
+
+/** How a worker waits: never; after a while without work; at once. */
+export type PollMode = 'busy' | 'adaptive' | 'interrupt';
+
+/** An application by name: functions cannot be sent to a worker. */
+export interface AppName {
+  /** URL, absolute path, or package specifier of the module. */
+  readonly module: string;
+  /** The exported factory's name. */
+  readonly export: string;
+  /** Handed to the factory: plain data. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** One rx queue (or none), the tx queues that its packets may go to, and the application between them. */
+export interface JobPlan {
+  readonly id: number;
+  readonly app: AppName;
+  readonly rx: QueuePlan | null;
+  readonly rxPort: PortFacts | null;
+  readonly tx: readonly QueuePlan[];
+  readonly txPorts: readonly PortFacts[];
+  /** Arena offset of the job's block: see `JOB`. */
+  readonly block: number;
+}
+
+/** Everything a worker needs. */
+export interface WorkerPlan {
+  readonly id: number;
+  readonly cpu: number;
+  readonly wasm: WasmMemory;
+  readonly mode: PollMode;
+  /** Adaptive: microseconds without work before it sleeps. */
+  readonly idleUs: number;
+  readonly burst: number;
+  readonly frames: FramesPlan;
+  /** Arena offsets: the worker's frame stack, control block and scratch area. */
+  readonly stack: number;
+  readonly control: number;
+  readonly scratch: { readonly offset: number; readonly bytes: number };
+  /** Eventfd by which the main thread wakes it. Owned by the main thread, as are the queues' fds. */
+  readonly wakeFd: number;
+  readonly jobs: readonly JobPlan[];
+}
+
+/** Main thread to worker. */
+export type Mail =
+  /** Put another application (or the same anew) in job `job`; `id` comes back in the answer. */
+  { readonly type: 'replace'; readonly id: number; readonly job: number; readonly app: AppName };
+
+/** Worker to main thread. */
+export type Report =
+  | { readonly type: 'ready'; readonly counterNames: readonly (readonly string[])[] }
+  | { readonly type: 'threw'; readonly job: number; readonly error: PlainError }
+  | {
+      readonly type: 'replaced';
+      readonly id: number;
+      readonly job: number;
+      readonly counterNames: readonly string[];
+      readonly error?: PlainError;
+    };
+
+/** How a worker's task ends. */
+export interface WorkerResult {
+  readonly reason: 'left' | 'failed';
+  readonly error?: PlainError;
+}
