@@ -50,6 +50,11 @@ export class Child {
     });
   }
 
+  /** Its process id; 0 when it could not be started. */
+  get pid(): number {
+    return this.#process.pid ?? 0;
+  }
+
   /** Writes a line to its standard input. */
   send(line: string): void {
     this.#process.stdin.write(`${line}\n`);
@@ -108,7 +113,7 @@ export class Child {
         why: said === '' ? why : `${why}, and its last words were: ${said}`,
         fix: 'run it alone to see',
       },
-      { detail: { pid: this.#process.pid ?? 0 } },
+      { detail: { pid: this.pid } },
     );
   }
 }

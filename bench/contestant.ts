@@ -4,7 +4,10 @@ import type { TraceCount } from './gc.ts';
 /** What was forwarded in one stretch of time. Every packet counts once, however many ports it passed. */
 export interface Sample {
   readonly packets: number;
+  /** Time by the clock. */
   readonly ns: number;
+  /** Part of it in which the loop was ready to run and something else had its cpu; absent when that isn't known. */
+  readonly waitedNs?: number;
   /** Collections and deoptimisations during the stretch, where there is a JavaScript engine to have any. */
   readonly trace?: TraceCount;
 }
@@ -23,5 +26,5 @@ export interface Contestant {
   close(): Promise<Ending>;
 }
 
-/** Millions of packets per second. */
-export const mpps = (sample: Sample): number => (sample.packets / sample.ns) * 1000;
+/** Millions of packets per second, of the time in which the loop had its cpu. */
+export const mpps = ({ packets, ns, waitedNs = 0 }: Sample): number => (packets / (ns - waitedNs)) * 1000;

@@ -96,6 +96,7 @@ const HEADINGS = [
   'ns/packet',
   'ratio',
   'side by side',
+  'waited',
   'gc',
   'deopts',
 ];
@@ -111,6 +112,7 @@ function seriesRow(trial: TrialReport, name: string, s: SeriesReport): string[] 
     short(1000 / median),
     ratio === undefined ? '' : ratio.ofMedians.toFixed(2),
     ratio === undefined ? '' : `${ratio.low.toFixed(2)}-${ratio.high.toFixed(2)}`,
+    percent(s.waited),
     s.trace === undefined ? '' : String(s.trace.collections),
     s.trace === undefined ? '' : String(s.trace.deopts.length),
   ];

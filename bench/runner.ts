@@ -79,9 +79,16 @@ export interface SeriesReport {
   /** Millions of packets per second. */
   readonly mpps: Summary;
   readonly samples: readonly number[];
+  /** Part of the time in which something else had the loop's cpu; already taken out of the rates. */
+  readonly waited: number;
   readonly trace?: TraceCount;
   readonly faults: readonly string[];
   readonly absent?: string;
+}
+
+function share(samples: readonly Sample[]): number {
+  const ns = samples.reduce((sum, s) => sum + s.ns, 0);
+  return ns === 0 ? 0 : samples.reduce((sum, s) => sum + (s.waitedNs ?? 0), 0) / ns;
 }
 
 /** Judges a series. A sample without packets, a collection and a deoptimisation after the warm-up are faults. */
@@ -100,6 +107,7 @@ export function judge(series: Series): SeriesReport {
   return {
     mpps: summarize(samples),
     samples,
+    waited: share(series.samples),
     ...(trace === undefined ? {} : { trace }),
     faults,
     ...(series.absent === undefined ? {} : { absent: series.absent }),

@@ -5,7 +5,8 @@
 //
 //   yardstick null|loop BURST FRAMES CPU
 //
-// prints "ready"; then for each line MS on standard input forwards for so long and prints {"packets":N,"ns":N}.
+// prints "ready"; then for each line MS on standard input forwards for so long and prints
+// {"packets":N,"ns":N,"waitedNs":N}.
 #include <sched.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -37,7 +38,9 @@ struct Burst {
 struct Counters {
   uint64_t packets;
   uint64_t bytes;
-  uint64_t failed;
+  uint64_t completed;
+  uint64_t runt;
+  uint64_t oversize;
 };
 
 // The worker's free frames: last in, first out, so that the same few stay in the cache.
@@ -60,44 +63,61 @@ Counters rx_counters;
 Counters tx_counters;
 uint64_t dropped;
 
-void free_frames(const Burst& burst, int32_t from, int32_t to) {
-  for (int32_t i = from; i < to; i++) stack.slots[stack.top++] = burst.offsets[i] & ~(kFrameSize - 1);
+// Takes up to `count` free frames; returns how many there were.
+int32_t take(int32_t* offsets, int32_t count) {
+  const int32_t n = count < stack.top ? count : stack.top;
+  const int32_t* from = stack.slots + stack.top - 1;
+  for (int32_t i = 0; i < n; i++) offsets[i] = from[-i] + kHeadroom;
+  stack.top -= n;
+  return n;
 }
 
-bool possible(int32_t length) { return length >= kMinLength && length <= kMaxLength; }
+// Returns frames [from, to).
+void give(const int32_t* offsets, int32_t from, int32_t to) {
+  int32_t* slots = stack.slots + stack.top;
+  for (int32_t i = from; i < to; i++) *slots++ = offsets[i] & ~(kFrameSize - 1);
+  stack.top += to - from;
+}
+
+// One comparison for both bounds: too short wraps to a large unsigned number.
+bool possible(int32_t length) {
+  return static_cast<uint32_t>(length - kMinLength) <= static_cast<uint32_t>(kMaxLength - kMinLength);
+}
+
+void refuse(int32_t length) {
+  if (length < kMinLength) {
+    tx_counters.runt++;
+  } else {
+    tx_counters.oversize++;
+  }
+}
 
 // Receives endless frames of the worker's own; frees what it is sent.
 struct NullPort {
   [[gnu::noinline]] static int32_t receive(Burst& burst) {
-    const int32_t n = burst.size < stack.top ? burst.size : stack.top;
-    int32_t top = stack.top;
-    for (int32_t i = 0; i < n; i++) {
-      burst.offsets[i] = stack.slots[--top] + kHeadroom;
-      burst.lengths[i] = kLength;
-    }
-    stack.top = top;
+    const int32_t n = take(burst.offsets, burst.size);
+    for (int32_t i = 0; i < n; i++) burst.lengths[i] = kLength;
+    burst.count = n;
     rx_counters.packets += static_cast<uint64_t>(n);
     rx_counters.bytes += static_cast<uint64_t>(n) * kLength;
-    burst.count = n;
     return n;
   }
 
   [[gnu::noinline]] static int32_t transmit(const Burst& burst, int32_t from, int32_t to) {
-    uint64_t packets = 0, bytes = 0;
-    int32_t top = stack.top;
+    uint64_t bytes = 0, completed = 0;
     for (int32_t i = from; i < to; i++) {
       const int32_t length = burst.lengths[i];
       if (possible(length)) {
-        packets++;
         bytes += static_cast<uint64_t>(length);
+        completed++;
       } else {
-        tx_counters.failed++;
+        refuse(length);
       }
-      stack.slots[top++] = burst.offsets[i] & ~(kFrameSize - 1);
     }
-    stack.top = top;
-    tx_counters.packets += packets;
+    give(burst.offsets, from, to);
+    tx_counters.packets += static_cast<uint64_t>(to - from);
     tx_counters.bytes += bytes;
+    tx_counters.completed += completed;
     return to - from;
   }
 };
@@ -106,7 +126,7 @@ struct NullPort {
 struct LoopPort {
   [[gnu::noinline]] static int32_t receive(Burst& burst) {
     const uint32_t at = ring.consumed.load(std::memory_order_relaxed);
-    // The descriptors before the index that covers them.
+    // The descriptors after the index that covers them.
     uint32_t n = ring.produced.load(std::memory_order_acquire) - at;
     if (n > static_cast<uint32_t>(burst.size)) n = static_cast<uint32_t>(burst.size);
     uint64_t bytes = 0;
@@ -117,34 +137,35 @@ struct LoopPort {
       bytes += static_cast<uint64_t>(d[1]);
     }
     ring.consumed.store(at + n, std::memory_order_release);
+    burst.count = static_cast<int32_t>(n);
     rx_counters.packets += n;
     rx_counters.bytes += bytes;
-    burst.count = static_cast<int32_t>(n);
     return static_cast<int32_t>(n);
   }
 
   [[gnu::noinline]] static int32_t transmit(const Burst& burst, int32_t from, int32_t to) {
-    const uint32_t start = ring.produced.load(std::memory_order_relaxed);
-    const uint32_t room = kRingSize - (start - ring.consumed.load(std::memory_order_acquire));
+    uint32_t at = ring.produced.load(std::memory_order_relaxed);
+    const uint32_t taken = ring.consumed.load(std::memory_order_acquire);
+    const uint32_t room = kRingSize - (at - taken);
     if (static_cast<uint32_t>(to - from) > room) to = from + static_cast<int32_t>(room);
-    uint64_t packets = 0, bytes = 0;
-    uint32_t at = start;
+    uint64_t bytes = 0;
     for (int32_t i = from; i < to; i++) {
       const int32_t length = burst.lengths[i];
-      if (!possible(length)) {
-        tx_counters.failed++;
-        free_frames(burst, i, i + 1);
-        continue;
+      if (possible(length)) {
+        int32_t* d = ring.descriptors + (at++ & (kRingSize - 1)) * 2;
+        d[0] = burst.offsets[i];
+        d[1] = length;
+        bytes += static_cast<uint64_t>(length);
+      } else {
+        refuse(length);
+        give(burst.offsets, i, i + 1);
       }
-      int32_t* d = ring.descriptors + (at++ & (kRingSize - 1)) * 2;
-      d[0] = burst.offsets[i];
-      d[1] = length;
-      packets++;
-      bytes += static_cast<uint64_t>(length);
     }
+    // The descriptors before the index that covers them.
     ring.produced.store(at, std::memory_order_release);
-    tx_counters.packets += packets;
+    tx_counters.packets += static_cast<uint64_t>(to - from);
     tx_counters.bytes += bytes;
+    tx_counters.completed = taken;
     return to - from;
   }
 };
@@ -158,7 +179,7 @@ template <class Port>
   for (int32_t i = 0; i < n; i++) std::memcpy(arena + burst.offsets[i], kAddresses, sizeof kAddresses);
   const int32_t sent = Port::transmit(burst, 0, n);
   if (sent < n) {
-    free_frames(burst, sent, n);
+    give(burst.offsets, sent, n);
     dropped += static_cast<uint64_t>(n - sent);
   }
   return n;
@@ -170,20 +191,32 @@ uint64_t now() {
   return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
 }
 
+// Nanoseconds in which this thread was ready to run and something else had the cpu: /proc/<pid>/schedstat, 2nd field.
+uint64_t waited() {
+  unsigned long long ns = 0;
+  std::FILE* file = std::fopen("/proc/thread-self/schedstat", "r");
+  if (file == nullptr) return 0;
+  if (std::fscanf(file, "%*u %llu", &ns) != 1) ns = 0;
+  std::fclose(file);
+  return ns;
+}
+
 // Set by nobody here; a worker reads such a word once per burst to learn that it is wanted elsewhere.
 volatile int32_t control;
 
 template <class Port>
 void forward(Burst& burst, uint64_t ns) {
   const uint64_t before = rx_counters.packets;
+  const uint64_t waited_before = waited();
   const uint64_t start = now();
   uint64_t end = start;
   while (end - start < ns) {
     for (int32_t i = 0; i < 1024 && control == 0; i++) l2fwd<Port>(burst);
     end = now();
   }
-  std::printf("{\"packets\":%llu,\"ns\":%llu}\n", static_cast<unsigned long long>(rx_counters.packets - before),
-              static_cast<unsigned long long>(end - start));
+  using Number = unsigned long long;
+  std::printf("{\"packets\":%llu,\"ns\":%llu,\"waitedNs\":%llu}\n", Number{rx_counters.packets - before},
+              Number{end - start}, Number{waited() - waited_before});
   std::fflush(stdout);
 }
 
@@ -217,8 +250,9 @@ int serve(int32_t size, int32_t frames) {
   std::puts("ready");
   std::fflush(stdout);
   for (double ms; std::scanf("%lf", &ms) == 1;) forward<Port>(burst, static_cast<uint64_t>(ms * 1e6));
-  if (tx_counters.failed + dropped == 0) return 0;
-  std::printf("%llu packets were lost\n", static_cast<unsigned long long>(tx_counters.failed + dropped));
+  const uint64_t lost = dropped + tx_counters.runt + tx_counters.oversize;
+  if (lost == 0) return 0;
+  std::printf("%llu packets were lost\n", static_cast<unsigned long long>(lost));
   return 1;
 }
 

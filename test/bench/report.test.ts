@@ -81,7 +81,7 @@ describe('formatReport', () => {
   test('has a row per series with samples, and the reason for one without', () => {
     const lines = formatReport(report([trial()]));
     const row = lines.find((l) => l.includes('C++') && l.startsWith('32'))!;
-    expect(row.split(/\s{2,}/)).toEqual(['32', 'C++', '400', '400', '400', '0%', '2.50', '0.50', '0.47-0.53']);
+    expect(row.split(/\s{2,}/)).toEqual(['32', 'C++', '400', '400', '400', '0%', '2.50', '0.50', '0.47-0.53', '0%']);
     expect(lines).toContain('testpmd: not installed');
   });
 
