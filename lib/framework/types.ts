@@ -47,19 +47,28 @@ export interface Enumerator extends ObjectInfo {
   start(host: EnumeratorHost): void | Promise<void>;
   /** Takes back whatever the enumerator subscribed to. Its devices are removed by the framework, before this. */
   stop?(): void | Promise<void>;
+  /** What its port names look like, for people: `pair:NAME/END[,size=N]`. Shown when a port name is nobody's. */
+  readonly portNames?: string;
   /**
    * Makes the device that a port name asks for, when the name is this enumerator's (`pair:link/0,size=128` is the
    * memory enumerator's). Returns its address, or undefined when the name is another's. Throws when the name is its
-   * own but wrong.
+   * own but wrong. May be asked again for a device that is still there: then it returns the address, nothing more.
    */
   request?(portName: string): string | undefined;
 }
 
 /** What an enumerator may do to the framework. */
 export interface EnumeratorHost {
-  /** Adds a device. Throws `DUPLICATE_DEVICE` when this enumerator has one at that address. */
+  /**
+   * Adds a device. Throws `DUPLICATE_DEVICE` when this enumerator has one at that address, `BAD_ADDRESS` and `BAD_FACTS`.
+   * It is announced and matched after the callback that adds it. Ignored while the enumerator is being stopped.
+   */
   addDevice(device: { readonly address: string; readonly facts: DeviceFacts }): void;
-  /** Removes a device: it is unbound first. Resolves when it has gone. Unknown address: resolves at once. */
+  /**
+   * Removes a device: it is unbound first. Resolves when it has gone. Unknown address: resolves at once. The address can
+   * be used again at once. Rejects with `UNBIND_FAILED` when the device has gone but something of it was not released.
+   * A callback must not await it: the removal happens after the callback, which then fails with `WAITS_FOR_ITSELF`.
+   */
   removeDevice(address: string, options?: UnbindOptions): Promise<void>;
 }
 
@@ -150,7 +159,10 @@ export interface Explanation {
   readonly state: DeviceState;
   /** One sentence for people. */
   readonly summary: string;
-  /** In the order in which they were tried, since the last change that could have mattered. */
+  /**
+   * In the order of preference, up to the one that is bound: what was tried since the device was added, last unbound or
+   * retried by request, and every static refusal among the drivers and devios that are registered now.
+   */
   readonly attempts: readonly Attempt[];
 }
 
@@ -165,4 +177,6 @@ export type FrameworkEvent =
       /** Whose callback failed: `class pci`, `enumerator pci/0000`, `driver e1000e` … */
       readonly source: string;
       readonly error: Error;
+      /** The device that it was about, when there is one. */
+      readonly device?: Device;
     };
