@@ -14,6 +14,8 @@ export const CONTROL = {
   /** Written by the worker: the last command that it has acted on, and the last message. */
   acknowledged: 18,
   read: 19,
+  /** Written by the worker: microseconds until an application wants to be called, reset each slice. */
+  timer: 20,
   /** The worker's clock: see `Native.bindClock`. */
   clock: 32,
   /** Counters, in the order of `WORKER_COUNTERS`. */

@@ -2,7 +2,7 @@
  * The owner map of debug runs (LINECARD_DEBUG=frames): a byte per frame says who has it. Wraps a worker's stack and
  * queues and throws into the application, at the call that is wrong: a frame freed twice, sent twice, or not one's own.
  */
-import { type FramesPlan, OWNER } from '../lib/arena/frame-pool.ts';
+import { type FramesPlan, OWNER } from '../lib/arena/frames-plan.ts';
 import { WorkerError } from '../lib/errors.ts';
 import type { FrameStack, RxQueue, TxQueue } from '../lib/queue.ts';
 

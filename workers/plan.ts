@@ -1,5 +1,5 @@
 /** What a worker is sent, once: plain data. And the messages that follow. */
-import type { FramesPlan } from '../lib/arena/frame-pool.ts';
+import type { FramesPlan } from '../lib/arena/frames-plan.ts';
 import type { WasmMemory } from '../lib/arena/reserve.ts';
 import type { PlainError } from '../lib/errors.ts';
 import type { PortFacts, QueuePlan } from '../lib/queue.ts';
@@ -43,20 +43,24 @@ export interface WorkerPlan {
   readonly stack: number;
   readonly control: number;
   readonly scratch: { readonly offset: number; readonly bytes: number };
-  /** Eventfd by which the main thread wakes it. Owned by the main thread, as are the queues' fds. */
+  /** Eventfd by which the main thread wakes it, and the epoll set with it and the rx queues' eventfds. The main thread owns them. */
   readonly wakeFd: number;
+  readonly epoll: number;
   readonly jobs: readonly JobPlan[];
 }
 
-/** Main thread to worker. */
+/** Main thread to worker; `id` comes back in the answer. */
 export type Mail =
-  /** Put another application (or the same anew) in job `job`; `id` comes back in the answer. */
-  { readonly type: 'replace'; readonly id: number; readonly job: number; readonly app: AppName };
+  /** Put another application (or the same anew) in job `job`. */
+  | { readonly type: 'replace'; readonly id: number; readonly job: number; readonly app: AppName }
+  /** Leave job `job` and touch the queues no more that only it had: its port is going away. */
+  | { readonly type: 'detach'; readonly id: number; readonly job: number };
 
 /** Worker to main thread. */
 export type Report =
   | { readonly type: 'ready'; readonly counterNames: readonly (readonly string[])[] }
   | { readonly type: 'threw'; readonly job: number; readonly error: PlainError }
+  | { readonly type: 'detached'; readonly id: number; readonly job: number }
   | {
       readonly type: 'replaced';
       readonly id: number;

@@ -4,6 +4,7 @@
  */
 import { ArenaError } from '../errors.ts';
 import type { Arena, Segment } from './arena.ts';
+import { DEPOT, type FramesPlan, OWNER, stackBytes } from './frames-plan.ts';
 
 /** How a pool is laid out. */
 export interface FramePoolOptions {
@@ -16,31 +17,6 @@ export interface FramePoolOptions {
   /** Huge pages: see `MemoryOptions`. */
   readonly hugepages?: 'no' | 'try' | 'need';
 }
-
-/** The pool as plain data, for workers. */
-export interface FramesPlan {
-  /** Offset of the first frame. */
-  readonly base: number;
-  readonly count: number;
-  readonly frameSize: number;
-  readonly headroom: number;
-  /** Offset of the depot: see `DEPOT`. */
-  readonly depot: number;
-  /** Offset of the owner map (a byte per frame), or 0: frames are not tracked. */
-  readonly owners: number;
-}
-
-/**
- * The depot, as 32-bit words: frames that no worker has. `lock` is 0 or the number of the worker that moves frames
- * just now, plus one; `top` counts the offsets from `first` on. A worker's own stack has the same form.
- */
-export const DEPOT = { lock: 0, top: 16, first: 32 } as const;
-
-/** Bytes of a stack with room for `count` frames. */
-export const stackBytes = (count: number): number => (DEPOT.first + count) * 4;
-
-/** Owners in the owner map: free, in a ring, or worker n at HELD + n. */
-export const OWNER = { free: 0, ring: 1, held: 2 } as const;
 
 const MIN_FRAME = 512;
 const MAX_FRAME = 65_536;
@@ -114,6 +90,11 @@ export class FramePool {
     Atomics.store(this.depot, DEPOT.lock, 0); // whoever held it is gone
     this.refill(free);
     return free.length - before;
+  }
+
+  /** Takes the depot's lock from a worker that died with it. */
+  unlock(worker: number): void {
+    Atomics.compareExchange(this.depot, DEPOT.lock, worker + 1, 0);
   }
 
   /** Gives the memory back. */

@@ -3,7 +3,7 @@
  * The stack has room for every frame of the pool, so giving a frame back never fails.
  */
 import type { FrameStack } from '../queue.ts';
-import { DEPOT, type FramesPlan } from './frame-pool.ts';
+import { DEPOT, type FramesPlan } from './frames-plan.ts';
 
 /** Frames moved between a worker's stack and the depot at a time. */
 const BULK = 256;

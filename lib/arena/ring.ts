@@ -40,11 +40,13 @@ export function makeRingProducer(memory: SharedArrayBuffer, at: number, size: nu
   const { load, store } = indexAccess();
   const mask = size - 1;
   const first = RING.first;
+  // Both indices live in the ring alone: it can be emptied while we stand still, and taken over by another worker.
   let head = words[RING.producer];
   let seen = load(words, RING.consumer);
   let published = false;
   return {
     room(wanted) {
+      head = words[RING.producer];
       const known = (size - ((head - seen) | 0)) | 0;
       if (known >= wanted) return known;
       seen = load(words, RING.consumer);
@@ -90,33 +92,31 @@ export function makeRingConsumer(memory: SharedArrayBuffer, at: number, size: nu
   const { load, store } = indexAccess();
   const mask = size - 1;
   const first = RING.first;
-  let tail = words[RING.consumer];
   let seen = load(words, RING.producer);
   return {
     take(burst) {
       const { offsets, lengths, size: most } = burst;
+      const tail = words[RING.consumer];
       let n = (seen - tail) | 0;
       if (n < most) {
         seen = load(words, RING.producer);
         n = (seen - tail) | 0;
       }
-      if (n === 0) return 0;
+      if (n <= 0) return 0;
       if (n > most) n = most;
-      const from = tail;
       for (let i = 0; i < n; i = (i + 1) | 0) {
-        const d = (first + (((from + i) & mask) << 1)) | 0;
+        const d = (first + (((tail + i) & mask) << 1)) | 0;
         offsets[i] = words[d];
         lengths[i] = words[(d + 1) | 0];
       }
-      tail = (from + n) | 0;
       // The descriptors were read before the index moves: the producer may overwrite them once it sees it.
-      store(words, RING.consumer, tail);
+      store(words, RING.consumer, (tail + n) | 0);
       return n;
     },
     arm() {
       // `armed` before the index is read: see `wanted`.
       storeFence(words, RING.armed, 1);
-      return load(words, RING.producer) !== tail;
+      return load(words, RING.producer) !== words[RING.consumer];
     },
     disarm() {
       store(words, RING.armed, 0);

@@ -19,7 +19,8 @@ function ringOption(text: string, name: ReturnType<typeof parsePortName>): numbe
   throw badName(text, `ring=${ring} is not a power of two`, 'use 64, 128 … 32768');
 }
 
-const KINDS: Readonly<Record<string, (text: string) => Wanted>> = {
+const KINDS: Readonly<Record<string, ((text: string) => Wanted) | undefined>> = {
+  __proto__: null as never,
   null: (text) => {
     const name = parsePortName(text, ['size']);
     const size = wholeOption(text, name, 'size', 60, 14, 65_000);
@@ -41,27 +42,22 @@ const KINDS: Readonly<Record<string, (text: string) => Wanted>> = {
 /** Makes the class. */
 export function memoryClass(): EnumeratorClass {
   const info = { name: 'memory', version: '1.0.0', frameworkApi: FRAMEWORK_API };
-  const start = (host: EnumeratorHost) => {
-    const known = new Set<string>();
-    return (text: string): string | undefined => {
-      const wanted = KINDS[text.slice(0, Math.max(0, text.indexOf(':')))]?.(text);
-      if (wanted === undefined) return undefined;
-      if (!known.has(wanted.address)) host.addDevice(wanted);
-      known.add(wanted.address);
-      return wanted.address;
-    };
-  };
   return {
     ...info,
     start(host) {
-      let request: ((text: string) => string | undefined) | undefined;
+      let devices: EnumeratorHost | undefined;
       host.addEnumerator({
         ...info,
         api: MEMORY_ENUMERATOR_API,
-        start: (enumeratorHost) => {
-          request = start(enumeratorHost);
+        portNames: MEMORY_PORT_NAMES.join(', '),
+        start: (given) => {
+          devices = given;
         },
-        request: (text) => request?.(text),
+        request(text) {
+          const wanted = KINDS[text.slice(0, Math.max(0, text.indexOf(':')))]?.(text);
+          if (wanted !== undefined) devices?.addDevice(wanted);
+          return wanted?.address;
+        },
       });
     },
   };

@@ -26,6 +26,7 @@ export const memoryCapability: Capability = {
   interrupts: false,
   patient: false,
   finite: false,
+  internal: false,
 };
 
 /** A locally administered address (bit 1 of the first byte) that depends on the name alone: FNV-1a, 24 bits. */

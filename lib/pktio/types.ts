@@ -50,6 +50,8 @@ export interface Capability {
   readonly patient: boolean;
   /** The port ends by itself (a file that is read once). */
   readonly finite: boolean;
+  /** What it receives was sent by a port of the same engine. */
+  readonly internal: boolean;
 }
 
 /** Counters of one queue, by name. `packets` and `bytes` come first; the rest are the driver's reasons. */

@@ -17,7 +17,7 @@ import { Rings } from './rings.ts';
 
 class LoopDevice implements PortDevice {
   readonly driver = 'loop';
-  readonly capability = { ...memoryCapability, interrupts: true };
+  readonly capability = { ...memoryCapability, interrupts: true, internal: true };
   readonly defaults: PortConfig;
   readonly link = memoryLink;
   private readonly device: Device;

@@ -20,7 +20,7 @@ type Ends = Map<string, Set<PairDevice>>;
 
 class PairDevice implements PortDevice {
   readonly driver = 'pair';
-  readonly capability = { ...memoryCapability, txRing: { min: 0, max: 0 }, interrupts: true };
+  readonly capability = { ...memoryCapability, txRing: { min: 0, max: 0 }, interrupts: true, internal: true };
   readonly defaults: PortConfig;
   private readonly device: Device;
   private readonly devio: MemoryDevio;

@@ -1,0 +1,174 @@
+/** The engine: an arena, a framework with the drivers that linecard brings, open ports, and runs over them. */
+import { loadNative } from '../../native/index.ts';
+import { Arena } from '../arena/arena.ts';
+import { FramePool } from '../arena/frame-pool.ts';
+import { memoryDevio } from '../devios/memory.ts';
+import { loopDriver } from '../drivers/loop/device.ts';
+import { nullDriver } from '../drivers/null/device.ts';
+import { pairDriver } from '../drivers/pair/device.ts';
+import { pcapDriver } from '../drivers/pcap/device.ts';
+import { FILE_ENUMERATOR_API, fileClass } from '../enumerators/file.ts';
+import { MEMORY_ENUMERATOR_API, memoryClass } from '../enumerators/memory.ts';
+import { LinecardError, PlanError, PortError } from '../errors.ts';
+import { Framework } from '../framework/framework.ts';
+import type { Device } from '../framework/types.ts';
+import type { Pktio, PortConfig } from '../pktio/types.ts';
+import type { Means } from './crew.ts';
+import { readCpus } from './cpus.ts';
+import { plan } from './plan.ts';
+import { Run } from './run.ts';
+import { engineSettings } from './settings.ts';
+import type { Assignment, EngineOptions, JobSpec } from './types.ts';
+
+/**
+ * Opens an engine. Throws `NATIVE_MISSING`, `BAD_OPTION`, `NO_ADDRESS_SPACE`, `NO_MEMORY`, `ARENA_FULL`,
+ * `BAD_FRAME_POOL`, `NO_HUGEPAGES`; nothing is left behind then.
+ */
+export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
+  const settings = engineSettings(options);
+  const native = loadNative();
+  const arena = new Arena(native, settings.arenaBytes === undefined ? {} : { bytes: settings.arenaBytes });
+  try {
+    const frames = new FramePool(arena, settings, settings.debugFrames);
+    const engine = new Engine({ arena, frames, settings, ports: new Map() });
+    await engine.framework.start();
+    return engine;
+  } catch (error) {
+    arena.close();
+    throw error;
+  }
+}
+
+/** An engine. Close it when done: `await using engine = await openEngine()` does. */
+export class Engine {
+  /** Its framework: register enumerator classes, devios and drivers of your own here. */
+  readonly framework: Framework;
+  private readonly means: Means & { readonly ports: Map<string, Pktio> };
+  private readonly devices = new Map<Pktio, Device>();
+  private current: Run | undefined;
+  private closing: Promise<void> | undefined;
+
+  /** Use `openEngine`. */
+  constructor(means: Means & { readonly ports: Map<string, Pktio> }) {
+    this.means = means;
+    this.framework = new Framework({ onQuiesce: (device) => this.quiesce(device) });
+    const { arena } = means;
+    const pcap = pcapDriver({ flock: (fd) => arena.native.flock(fd) });
+    for (const enumeratorClass of [memoryClass(), fileClass()]) this.framework.registerClass(enumeratorClass);
+    for (const api of [MEMORY_ENUMERATOR_API, FILE_ENUMERATOR_API]) this.framework.registerDevio(memoryDevio(arena, api));
+    for (const driver of [nullDriver(), loopDriver(), pairDriver(), pcap]) this.framework.registerDriver(driver);
+  }
+
+  /** The arena, for drivers of your own. */
+  get arena(): Arena {
+    return this.means.arena;
+  }
+
+  /** Open ports by name, in the order in which they were opened. */
+  get ports(): ReadonlyMap<string, Pktio> {
+    return this.means.ports;
+  }
+
+  /** The run that goes on, if any. */
+  get activeRun(): Run | undefined {
+    return this.current;
+  }
+
+  /**
+   * Opens the port that `name` stands for and configures it. Throws `NO_SUCH_PORT`, `BAD_PORT_NAME`, `PORT_TAKEN`,
+   * `NOT_BOUND`, and what `configure` throws.
+   */
+  async open(name: string, settings: Partial<PortConfig> = {}): Promise<Pktio> {
+    this.requireOpen();
+    const device = await this.framework.request(name);
+    const port = device.pktio as Pktio;
+    try {
+      port.configure(settings);
+    } catch (error) {
+      await this.framework.release(device);
+      throw error;
+    }
+    this.means.ports.set(port.name, port);
+    this.devices.set(port, device);
+    return port;
+  }
+
+  /** Closes a port. Jobs that use it are taken out of their workers first, and end. */
+  async close(port: Pktio): Promise<void>;
+  /** Closes the engine: stops the run, closes the ports, gives all memory back. Idempotent. */
+  async close(): Promise<void>;
+  async close(port?: Pktio): Promise<void> {
+    if (port === undefined) {
+      this.closing ??= this.shutDown();
+      return this.closing;
+    }
+    const device = this.devices.get(port);
+    if (device === undefined) {
+      throw new PortError('NOT_OPEN', { what: `port ${port.name}`, why: 'it is not open in this engine', fix: 'close each port once' });
+    }
+    await this.framework.release(device);
+    this.forget(port);
+  }
+
+  /** Says where `jobs` would run, without running them. Throws PlanError. */
+  plan(jobs: readonly JobSpec[]): Assignment {
+    const ports = [...this.means.ports.values()].map((port) => ({
+      name: port.name,
+      rxQueues: port.config.rxQueues,
+      maxTxQueues: port.capability.txQueues.max,
+      node: nodeOf(this.devices.get(port)),
+    }));
+    return plan(jobs, ports, readCpus(this.means.arena.native, this.means.settings.cpus));
+  }
+
+  /**
+   * Runs `jobs` over the open ports; resolves when packets flow. One run at a time. Throws PlanError, WorkerError, and
+   * what starting a port throws; nothing runs then.
+   */
+  async run(jobs: readonly JobSpec[]): Promise<Run> {
+    this.requireOpen();
+    if (this.current !== undefined) {
+      throw new PlanError('RUNNING', { what: 'run', why: 'another run goes on', fix: 'stop it first, or open a second engine' });
+    }
+    const assignment = this.plan(jobs);
+    const run = await Run.start(this.means, assignment, jobs);
+    this.current = run;
+    void run.done.then(() => {
+      this.current = undefined;
+    });
+    return run;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  private async quiesce(device: Device): Promise<void> {
+    const { pktio } = device;
+    if (pktio === undefined) return;
+    await this.current?.detach(pktio);
+    this.forget(pktio);
+  }
+
+  private forget(port: Pktio): void {
+    this.devices.delete(port);
+    this.means.ports.delete(port.name);
+  }
+
+  private async shutDown(): Promise<void> {
+    await this.current?.stop();
+    await this.framework.stop();
+    this.means.frames.close();
+    this.means.arena.close();
+  }
+
+  private requireOpen(): void {
+    if (this.closing === undefined) return;
+    throw new LinecardError('ENGINE_CLOSED', { what: 'engine', why: 'it has been closed', fix: 'open another one' });
+  }
+}
+
+function nodeOf(device: Device | undefined): number | undefined {
+  const node = device?.facts.numaNode;
+  return typeof node === 'number' && node >= 0 ? node : undefined;
+}

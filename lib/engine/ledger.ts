@@ -1,0 +1,64 @@
+/** The ledger: every frame ends in exactly one counter, and all of them together are the pool. Pure. */
+import type { Counters, PortStats } from '../pktio/types.ts';
+
+/** A job's frames by name: see `JOB_COUNTERS`. */
+export type JobCounters = Counters;
+
+/** Where the frames of a pool are, when all workers stand still. */
+export interface Ledger {
+  readonly total: number;
+  /** In the depot and on the workers' stacks. */
+  readonly free: number;
+  /** In rings, on their way between ports. */
+  readonly inRings: number;
+  /** Held by applications, by their own counters. */
+  readonly held: number;
+  /** Held by applications that died, and not swept up. */
+  readonly lost: number;
+  /** total − free − inRings: what must be held by somebody. */
+  readonly missing: number;
+  /** What does not add up, one sentence each. */
+  readonly errors: readonly string[];
+  readonly balanced: boolean;
+}
+
+/** Frames that a job holds, by its counters: what came in less what went out. */
+export function heldBy(job: JobCounters): bigint {
+  const out = Object.entries(job).filter(([name]) => name === 'accepted' || name === 'consumed' || name.startsWith('dropped_'));
+  return (job.delivered ?? 0n) + (job.allocated ?? 0n) - out.reduce((sum, [, n]) => sum + n, 0n);
+}
+
+/** Accepted less completed and failed: what must be in flight on a tx side. */
+export function inFlight(tx: Counters): bigint {
+  const ends = Object.entries(tx).filter(([name]) => name !== 'packets' && name !== 'bytes');
+  return (tx.packets ?? 0n) - ends.reduce((sum, [, n]) => sum + n, 0n);
+}
+
+/** What the ledger is made from. */
+export interface LedgerInput {
+  readonly total: number;
+  readonly free: number;
+  readonly inRings: number;
+  readonly lost: number;
+  readonly jobs: readonly JobCounters[];
+  /** Ports and the frames in their tx rings. */
+  readonly ports: readonly { readonly name: string; readonly stats: PortStats; readonly inRings: number }[];
+}
+
+/** Adds everything up. */
+export function balance({ total, free, inRings, lost, jobs, ports }: LedgerInput): Ledger {
+  const errors: string[] = [];
+  const equal = (what: string, a: bigint, b: bigint) => {
+    if (a !== b) errors.push(`${what}: ${a} is not ${b}`);
+  };
+  const sum = (values: readonly bigint[]) => values.reduce((x, y) => x + y, 0n);
+  const held = sum(jobs.map(heldBy));
+  const missing = total - free - inRings;
+  equal('frames missing from the pool, and frames held or lost', BigInt(missing), held + BigInt(lost));
+  for (const { name, stats, inRings: flying } of ports) {
+    equal(`${name}: tx accepted less completed and failed, and frames in its rings`, inFlight(stats.tx), BigInt(flying));
+  }
+  equal('packets received by ports and delivered to jobs', sum(ports.map((p) => p.stats.rx.packets ?? 0n)), sum(jobs.map((j) => j.delivered ?? 0n)));
+  equal('packets accepted from jobs and by ports', sum(jobs.map((j) => j.accepted ?? 0n)), sum(ports.map((p) => p.stats.tx.packets ?? 0n)));
+  return { total, free, inRings, held: Number(held), lost, missing, errors, balanced: errors.length === 0 };
+}

@@ -1,0 +1,52 @@
+/** Checks an engine's options and fills in what is absent. */
+import { PlanError } from '../errors.ts';
+import type { EngineOptions } from './types.ts';
+
+/** Options with nothing absent but the choice of cpus. */
+export type EngineSettings = Required<Omit<EngineOptions, 'cpus' | 'arenaBytes'>> &
+  Pick<EngineOptions, 'cpus' | 'arenaBytes'>;
+
+const DEFAULTS: EngineSettings = {
+  frames: 16_384,
+  frameSize: 2048,
+  headroom: 256,
+  hugepages: 'no',
+  mode: 'adaptive',
+  idleUs: 100,
+  burst: 32,
+  stallMs: 2000,
+  restartMs: [100, 5000],
+  drainMs: 1000,
+  heapMb: 128,
+  debugFrames: false,
+};
+
+const KNOWN = [...Object.keys(DEFAULTS), 'cpus', 'arenaBytes'];
+const RANGES = {
+  idleUs: [0, 1_000_000],
+  burst: [1, 512],
+  stallMs: [100, 600_000],
+  drainMs: [0, 600_000],
+  heapMb: [16, 65_536],
+} as const;
+
+function bad(key: string, why: string, fix: string): never {
+  throw new PlanError('BAD_OPTION', { what: `engine option ${key}`, why, fix }, { detail: { option: key } });
+}
+
+/** Throws `BAD_OPTION` with the option's name. */
+export function engineSettings(options: EngineOptions, env: NodeJS.ProcessEnv = process.env): EngineSettings {
+  const unknown = Object.keys(options).find((key) => !KNOWN.includes(key));
+  if (unknown !== undefined) bad(unknown, 'there is no such option', `options are ${KNOWN.join(', ')}`);
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  const settings: EngineSettings = { ...DEFAULTS, ...given };
+  for (const [key, [min, max]] of Object.entries(RANGES)) {
+    const value = settings[key as keyof typeof RANGES];
+    if (!Number.isInteger(value) || value < min || value > max) bad(key, `${value} is not a whole number from ${min} to ${max}`, 'give one in that range');
+  }
+  if (!['busy', 'adaptive', 'interrupt'].includes(settings.mode)) bad('mode', `there is no mode "${settings.mode}"`, 'use busy, adaptive or interrupt');
+  const [first, last] = settings.restartMs;
+  if (!(first > 0 && last >= first)) bad('restartMs', `[${first}, ${last}] is not two rising times`, 'use for example [100, 5000]');
+  const debug = env.LINECARD_DEBUG?.split(',').includes('frames') ?? false;
+  return debug ? { ...settings, debugFrames: true } : settings;
+}

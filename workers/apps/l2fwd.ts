@@ -1,0 +1,35 @@
+/** Layer 2 forwarding: what comes in at the job's rx queue leaves by its first tx port. DPDK's and ODP's l2fwd. */
+import { type App, DROP } from '../../lib/queue.ts';
+import { macWords, putMacs } from '../../lib/wire/mac.ts';
+
+/** Options of `l2fwd`. */
+export interface L2fwdOptions {
+  /** Write the tx port's address as source and 02:00:00:00:00:PORT as destination. True if absent. */
+  readonly macUpdating?: boolean;
+}
+
+/** Forwards. A full tx queue drops, unless the source can wait (a file): then what is left goes with the next call. */
+export const l2fwd: App<L2fwdOptions> = ({ rx, tx: [out], txPorts: [to], frames, burst: size, options }) => {
+  const burst = frames.burst(size);
+  const updating = options.macUpdating ?? true;
+  const macs = macWords(Uint8Array.of(2, 0, 0, 0, 0, to.index), to.mac);
+  const { i32 } = frames;
+  const { patient } = rx;
+  let from = 0; // first frame of the burst that is still ours
+
+  return () => {
+    const { offsets } = burst;
+    if (from === burst.count) {
+      from = 0;
+      if (rx.receive(burst) === 0) return 0;
+      if (updating) for (let i = 0; i < burst.count; i = (i + 1) | 0) putMacs(i32, offsets[i], macs);
+    }
+    const sent = out.transmit(burst, from, burst.count);
+    from = (from + sent) | 0;
+    if (from < burst.count && !patient) {
+      frames.drop(burst, from, burst.count, DROP.tx_full);
+      from = burst.count;
+    }
+    return sent;
+  };
+};

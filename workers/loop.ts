@@ -1,0 +1,123 @@
+/**
+ * A worker's loop: call each job's burst function, kick what was transmitted, and when there is nothing to do for a
+ * while, arm the interrupts and sleep. Data half. See docs/adr/0004-poll-modes.md.
+ */
+import { makeCounters } from '../lib/arena/counters.ts';
+import type { BurstFunction, Clock, RxQueue, TxQueue } from '../lib/queue.ts';
+import type { Native } from '../native/index.ts';
+import { CONTROL, STATE, WORKER, WORKER_COUNTERS } from './control.ts';
+import type { WorkerPlan } from './plan.ts';
+
+/** Rounds between looks at the control word: some microseconds under load. */
+const SLICE = 32;
+/** The longest sleep, in microseconds: the heartbeat must go on. */
+const LONGEST_SLEEP_US = 100_000;
+/** The longest sleep with a queue that cannot interrupt. */
+const POLL_US = 1000;
+
+/** Why the loop was left. */
+export type LeaveReason = 'command' | 'mail' | 'threw' | 'slices';
+
+/** What the loop works on. */
+export interface Work {
+  /** What is called each round. */
+  readonly polls: BurstFunction[];
+  readonly rx: RxQueue[];
+  readonly tx: TxQueue[];
+}
+
+/** The loop's state, between calls. */
+export interface Loop {
+  /** Exchanged between calls of `run` only. */
+  work: Work;
+  /** Runs until the control word or the mailbox changes, a burst function throws, or `slices` have passed. */
+  run(slices: number): LeaveReason;
+  /** Index in `polls` of the one that threw, and what it threw. */
+  readonly thrown: { job: number; error: unknown };
+}
+
+/** Makes the loop of `plan`. */
+export function makeLoop(plan: WorkerPlan, clock: Clock, native: Native): Loop {
+  const words = new Int32Array(plan.wasm.buffer, plan.control, CONTROL.counters);
+  const count = makeCounters(plan.wasm.buffer, plan.control + CONTROL.counters * 4, WORKER_COUNTERS.length);
+  const idleNs = plan.mode === 'busy' ? Number.POSITIVE_INFINITY : plan.mode === 'adaptive' ? plan.idleUs * 1000 : 0;
+  const thrown = { job: 0, error: undefined as unknown };
+  let current = 0;
+
+  function round({ polls, tx }: Work): number {
+    let work = 0;
+    for (let job = 0; job < polls.length; job = (job + 1) | 0) {
+      current = job;
+      work = (work + (polls[job]() | 0)) | 0;
+    }
+    for (let i = 0; i < tx.length; i = (i + 1) | 0) tx[i].kick();
+    return work;
+  }
+
+  /** Runs a slice; returns how many of its rounds found nothing. */
+  function slice(work: Work): number {
+    const { tx } = work;
+    let idle = 0;
+    for (let i = 0; i < SLICE; i = (i + 1) | 0) if (round(work) === 0) idle = (idle + 1) | 0;
+    for (let i = 0; i < tx.length; i = (i + 1) | 0) tx[i].reclaim();
+    count(WORKER.polls, SLICE);
+    if (idle > 0) count(WORKER.idlePolls, idle);
+    words[CONTROL.heartbeat] = (words[CONTROL.heartbeat] + 1) | 0;
+    return idle;
+  }
+
+  /**
+   * Sleeps until a queue interrupts, the main thread calls, or the time is up. In this order, so that no wake-up is
+   * lost: (1) arm, which stores our wish and then looks at the ring, while the other side publishes and then looks at
+   * our wish; (2) if a ring had something, or the control word changed, don't sleep; (3) sleep. A signal that comes
+   * between (1) and (3) makes the eventfd readable, and epoll returns at once.
+   */
+  function sleep({ rx }: Work, command: number, posted: number): void {
+    let waiting = false;
+    let most = words[CONTROL.timer];
+    for (let i = 0; i < rx.length; i = (i + 1) | 0) if (rx[i].fd < 0 && most > POLL_US) most = POLL_US;
+    Atomics.store(words, CONTROL.state, STATE.asleep);
+    for (let i = 0; i < rx.length; i = (i + 1) | 0) waiting = rx[i].arm() || waiting;
+    if (!waiting && Atomics.load(words, CONTROL.command) === command && Atomics.load(words, CONTROL.posted) === posted) {
+      const ready = native.epollWait(plan.epoll, most);
+      count(WORKER.sleeps, 1);
+      if (ready > 0) count(WORKER.interrupts, 1);
+    }
+    for (let i = 0; i < rx.length; i = (i + 1) | 0) rx[i].disarm();
+    Atomics.store(words, CONTROL.state, STATE.live);
+    words[CONTROL.heartbeat] = (words[CONTROL.heartbeat] + 1) | 0;
+  }
+
+  function guarded(work: Work): number {
+    try {
+      return slice(work);
+    } catch (error) {
+      thrown.job = current;
+      thrown.error = error;
+      return -1;
+    }
+  }
+
+  function run(slices: number): LeaveReason {
+    const { work } = loop;
+    const command = words[CONTROL.acknowledged];
+    const posted = words[CONTROL.read];
+    let lastWork = clock.now();
+    for (let i = 0; i < slices; i++) {
+      words[CONTROL.timer] = LONGEST_SLEEP_US;
+      const idle = guarded(work);
+      if (idle < 0) return 'threw';
+      // Plain loads: this function is left and entered again often enough that V8 cannot keep them in a register.
+      if (words[CONTROL.command] !== command) return 'command';
+      if (words[CONTROL.posted] !== posted) return 'mail';
+      if (idleNs === Number.POSITIVE_INFINITY) continue;
+      if (idle < SLICE) lastWork = -1;
+      else if (lastWork < 0) lastWork = clock.now();
+      else if (clock.now() - lastWork >= idleNs) sleep(work, command, posted);
+    }
+    return 'slices';
+  }
+
+  const loop: Loop = { work: { polls: [], rx: [], tx: [] }, run, thrown };
+  return loop;
+}
