@@ -29,11 +29,30 @@ export function tailSum(bytes: number, key: number): number {
   return lanes(x & firstMask(rest)) + lanes(~x & secondMask(rest));
 }
 
-/** Writes `bytes` bytes of pattern from word `at` on, and zeros to the end of the last word. */
+/**
+ * Writes `bytes` bytes of pattern from word `at` on, and zeros to the end of the last word. Unrolled, because where V8
+ * does not know the view beforehand it loads its fields anew in each turn of a loop that stores, and on x64 those
+ * loads can be taken for readers of the stores before them: 5 times slower.
+ */
 export function writePattern(i32: Int32Array, at: number, bytes: number, key: number): void {
   const stop = (at + ((bytes >>> 3) << 1)) | 0;
   let x = key;
-  for (let w = at; w < stop; w = (w + 2) | 0) {
+  let w = at;
+  for (const most = (stop - 7) | 0; w < most; w = (w + 8) | 0) {
+    const b = (x + STEP) | 0;
+    const c = (b + STEP) | 0;
+    const d = (c + STEP) | 0;
+    i32[w] = x;
+    i32[w + 1] = ~x;
+    i32[w + 2] = b;
+    i32[w + 3] = ~b;
+    i32[w + 4] = c;
+    i32[w + 5] = ~c;
+    i32[w + 6] = d;
+    i32[w + 7] = ~d;
+    x = (d + STEP) | 0;
+  }
+  for (; w < stop; w = (w + 2) | 0) {
     i32[w] = x;
     i32[w + 1] = ~x;
     x = (x + STEP) | 0;

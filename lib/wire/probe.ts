@@ -64,7 +64,13 @@ export function makeProbeWriter(i32: Int32Array, templates: Int32Array, size: nu
   return (at, index, high, low) => {
     const w = at >>> 2;
     const t = (index * TEMPLATE_WORDS) | 0;
-    for (let k = 0; k < HIGH; k = (k + 1) | 0) i32[w + k] = templates[t + k];
+    for (let k = 0; k < LENGTH; k = (k + 4) | 0) {
+      i32[w + k] = templates[t + k];
+      i32[w + k + 1] = templates[t + k + 1];
+      i32[w + k + 2] = templates[t + k + 2];
+      i32[w + k + 3] = templates[t + k + 3];
+    }
+    i32[w + LENGTH] = templates[t + LENGTH];
     i32[w + HIGH] = high;
     i32[w + LOW] = low;
     let sum = (templates[t + BASE] + lanes(high) + lanes(low)) | 0;

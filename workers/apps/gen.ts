@@ -1,7 +1,8 @@
 /** gen: a packet generator. Transmits probes (`lib/wire/probe.ts`) that `sink` can check. */
 import { PlanError, PortError } from '../../lib/errors.ts';
 import type { App, AppContext, PortFacts } from '../../lib/queue.ts';
-import { PROBE_FLOWS, PROBE_FRAME_MIN } from '../../lib/wire/probe.ts';
+import { makeProbeWriter, PROBE_FLOWS, PROBE_FRAME_MIN } from '../../lib/wire/probe.ts';
+import { makeTemplates } from './flows.ts';
 import { checkOptions, wholeNumber } from './options.ts';
 import { makePacer } from './pacer.ts';
 import { makeStream } from './stream.ts';
@@ -39,18 +40,16 @@ export const gen: App<GenOptions> = (context) => {
   const plan = check(context);
   const { tx, burst } = context;
   const queues = tx.length;
-  const counters = {
+  const parts = {
+    ...plan,
+    write: makeProbeWriter(context.frames.i32, makeTemplates(context.txPorts, plan), plan.size),
     sent: context.counter('sent'),
     full: context.counter('tx_full'),
     dry: context.counter('no_frame'),
   };
-  const pacer = makePacer(
-    context.clock,
-    plan.rate,
-    plan.rate === 0 ? burst * queues : burst,
-    context.counter('missed'),
-  );
-  const streams = tx.map((_, i) => makeStream(context, i, plan, counters));
+  const streams = tx.map((_, i) => makeStream(context, i, parts));
+  const most = plan.rate === 0 ? burst * queues : burst;
+  const pacer = makePacer(context.clock, plan.rate, most, context.counter('missed'));
   const left = Float64Array.of(plan.count === 0 ? Number.POSITIVE_INFINITY : plan.count);
   let turn = 0;
   let finished = false;
