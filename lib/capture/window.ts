@@ -22,6 +22,13 @@ export class ByteWindow {
     return this.end - this.start;
   }
 
+  /** Starts over, with another file or the same. */
+  reset(): void {
+    this.start = 0;
+    this.end = 0;
+    this.position = 0;
+  }
+
   /** The next `count` bytes are parsed. They stay where they are until `makeRoom`. */
   take(count: number): void {
     this.start += count;

@@ -1,0 +1,150 @@
+/** The tx queue of the `pcap` driver: frames into a ring of pcapng blocks that the main thread writes out. Data half. */
+import { makeCounters } from '../../arena/counters.ts';
+import { indexAccess } from '../../arena/order.ts';
+import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, TX, type TxQueue } from '../../queue.ts';
+import { CONTROL, CONTROL_WORDS, EPB, EPB_FLAGS, EPB_OUTBOUND, EPB_TYPE, EPB_WORDS } from './layout.ts';
+
+/** This driver's own tx counters: frames that could not be written, and frames for which there is no file. */
+export const TX_IO_ERROR = TX.stopped + 1;
+export const TX_NO_OUTPUT = TX_IO_ERROR + 1;
+/** Their names. */
+export const TX_NAMES: readonly string[] = ['io_error', 'no_output'];
+
+const { producer, accepted, consumer, done, failed } = CONTROL;
+/** Where the clock puts `utc`, low half first. */
+const UTC_LO = 2;
+const UTC_HI = 3;
+
+/** Makes the tx queue on the ring at `data.ring` of `data.words`; without words there is no file. */
+export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
+  const { ring, words: size } = plan.data;
+  if (size === 0) return discardingQueue(plan, context);
+  const { stack, clock, memory } = context;
+  const words = new Int32Array(memory);
+  const control = new Int32Array(memory, ring, CONTROL_WORDS);
+  const { load, store } = indexAccess();
+  const count = makeCounters(memory, plan.counters);
+  const mask = size - 1;
+  const first = (ring >>> 2) + CONTROL_WORDS;
+  const span = plan.maxLength - MIN_FRAME_LENGTH;
+  let head = control[producer];
+  let seen = load(control, consumer);
+  let total = control[accepted];
+
+  /** Writes one block at word `h` of the ring: all of the file's bytes for this frame. */
+  function write(h: number, offset: number, length: number, timeHi: number, timeLo: number): void {
+    const n = (length + 3) >>> 2;
+    const blockLength = (EPB_WORDS + n) << 2;
+    words[(first + (h & mask)) | 0] = EPB_TYPE;
+    words[(first + ((h + EPB.length) & mask)) | 0] = blockLength;
+    words[(first + ((h + EPB.interface) & mask)) | 0] = 0;
+    words[(first + ((h + EPB.timeHi) & mask)) | 0] = timeHi;
+    words[(first + ((h + EPB.timeLo) & mask)) | 0] = timeLo;
+    words[(first + ((h + EPB.captured) & mask)) | 0] = length;
+    words[(first + ((h + EPB.original) & mask)) | 0] = length;
+    const data = (h + EPB.data) | 0;
+    copy(offset >>> 2, data, n);
+    // Padding is zero (§3.6.2); a frame's last word may hold anything behind the packet.
+    const rest = length & 3;
+    const last = (first + ((data + n - 1) & mask)) | 0;
+    if (rest !== 0) words[last] = words[last] & ((1 << (rest << 3)) - 1);
+    const options = (data + n) | 0;
+    words[(first + (options & mask)) | 0] = EPB_FLAGS;
+    words[(first + ((options + 1) & mask)) | 0] = EPB_OUTBOUND;
+    words[(first + ((options + 2) & mask)) | 0] = 0;
+    words[(first + ((options + 3) & mask)) | 0] = blockLength;
+  }
+
+  /** Copies `n` words of the arena from `source` to word `to` of the ring. */
+  function copy(source: number, to: number, n: number): void {
+    const straight = (size - (to & mask)) | 0;
+    const before = Math.min(n, straight);
+    const target = (first + (to & mask)) | 0;
+    for (let i = 0; i < before; i = (i + 1) | 0) words[(target + i) | 0] = words[(source + i) | 0];
+    for (let i = before; i < n; i = (i + 1) | 0) words[(first + i - before) | 0] = words[(source + i) | 0];
+  }
+
+  /** True when `need` words fit behind `h`. */
+  function fits(h: number, need: number): boolean {
+    if (((h - seen + need) | 0) <= size) return true;
+    seen = load(control, consumer);
+    return ((h - seen + need) | 0) <= size;
+  }
+
+  return {
+    transmit(burst, from, to) {
+      const { offsets, lengths } = burst;
+      const end = Math.min(to, lengths.length);
+      if (end <= from || load(control, failed) !== 0) return 0;
+      clock.utc();
+      const timeLo = clock.words[UTC_LO];
+      const timeHi = clock.words[UTC_HI];
+      let h = head;
+      let bytes = 0;
+      let runt = 0;
+      let oversize = 0;
+      let i = from;
+      for (; i < end; i = (i + 1) | 0) {
+        const length = lengths[i];
+        // One comparison for both bounds: too short wraps to a large unsigned number.
+        if ((length - MIN_FRAME_LENGTH) >>> 0 <= span) {
+          const need = (EPB_WORDS + ((length + 3) >>> 2)) | 0;
+          if (!fits(h, need)) break;
+          write(h, offsets[i], length, timeHi, timeLo);
+          h = (h + need) | 0;
+          bytes = (bytes + length) | 0;
+        } else if (length < MIN_FRAME_LENGTH) runt = (runt + 1) | 0;
+        else oversize = (oversize + 1) | 0;
+      }
+      const taken = (i - from) | 0;
+      if (taken === 0) return 0;
+      // Copied: the frames are free again.
+      stack.give(offsets, from, i);
+      head = h;
+      total = (total + taken - runt - oversize) | 0;
+      store(control, accepted, total);
+      // The blocks before the index: the writer reads them once it sees the index move.
+      store(control, producer, h);
+      count(TX.packets, taken);
+      count(TX.bytes, bytes);
+      if (runt !== 0) count(TX.runt, runt);
+      if (oversize !== 0) count(TX.oversize, oversize);
+      return taken;
+    },
+    // The writer looks by itself: it has a file to wait for anyway.
+    kick() {},
+    reclaim: () => (total - load(control, done)) | 0,
+  };
+}
+
+/** The tx queue of a port without output: every frame is accepted, and counted as what became of it. */
+function discardingQueue(plan: QueuePlan, { stack, memory }: QueueContext): TxQueue {
+  const count = makeCounters(memory, plan.counters);
+  const span = plan.maxLength - MIN_FRAME_LENGTH;
+  return {
+    transmit(burst, from, to) {
+      const { offsets, lengths } = burst;
+      const end = Math.min(to, lengths.length);
+      const n = (end - from) | 0;
+      if (n <= 0) return 0;
+      let bytes = 0;
+      let runt = 0;
+      let oversize = 0;
+      for (let i = from; i < end; i = (i + 1) | 0) {
+        const length = lengths[i];
+        if ((length - MIN_FRAME_LENGTH) >>> 0 <= span) bytes = (bytes + length) | 0;
+        else if (length < MIN_FRAME_LENGTH) runt = (runt + 1) | 0;
+        else oversize = (oversize + 1) | 0;
+      }
+      stack.give(offsets, from, end);
+      count(TX.packets, n);
+      count(TX.bytes, bytes);
+      count(TX_NO_OUTPUT, (n - runt - oversize) | 0);
+      if (runt !== 0) count(TX.runt, runt);
+      if (oversize !== 0) count(TX.oversize, oversize);
+      return n;
+    },
+    kick() {},
+    reclaim: () => 0,
+  };
+}
