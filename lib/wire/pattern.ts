@@ -29,6 +29,15 @@ export function tailSum(bytes: number, key: number): number {
   return lanes(x & firstMask(rest)) + lanes(~x & secondMask(rest));
 }
 
+/** As `tailSum`, of the bytes that are there from word `at` on, whether they are the pattern's or not. */
+export function tailSumOf(i32: Int32Array, at: number, bytes: number): number {
+  const rest = bytes & 7;
+  if (rest === 0) return 0;
+  const tail = (at + ((bytes >>> 3) << 1)) | 0;
+  const second = rest > 4 ? i32[tail + 1] & secondMask(rest) : 0;
+  return lanes(i32[tail] & firstMask(rest)) + lanes(second);
+}
+
 /**
  * Writes `bytes` bytes of pattern from word `at` on, and zeros to the end of the last word. Unrolled, because where V8
  * does not know the view beforehand it loads its fields anew in each turn of a loop that stores, and on x64 those

@@ -5,7 +5,7 @@
  * be read as aligned words. From there on it is little-endian, as the words are on all that we run on.
  */
 import { fold } from './checksum.ts';
-import { checkPattern, lanes, patternKey, tailSum, writePattern } from './pattern.ts';
+import { checkPattern, lanes, patternKey, tailSum, tailSumOf, writePattern } from './pattern.ts';
 
 /**
  * Byte offsets from the first byte of the UDP payload. `length` is the frame's, without FCS; `tx` is the number of the
@@ -89,8 +89,8 @@ export function makeProbeWriter(i32: Int32Array, templates: Int32Array, size: nu
 export type ProbeReader = (at: number, length: number) => number;
 
 /**
- * Returns a reader that knows flows below `flows`. It checks lengths, both checksums and, unless `headerOnly`, every
- * byte of the pattern. MAC addresses, addresses, ports and TTL may have been rewritten, with the checksums, on the way.
+ * Returns a reader that knows flows below `flows`. It checks lengths, both checksums (the pattern's part, which is the
+ * same for all, taken for granted) and, unless `headerOnly`, every byte of the pattern. MAC addresses, addresses, ports and TTL may have been rewritten, with the checksums, on the way.
  */
 export function makeProbeReader(i32: Int32Array, flows: number, headerOnly: boolean): ProbeReader {
   return (at, length) => {
@@ -115,12 +115,16 @@ export function makeProbeReader(i32: Int32Array, flows: number, headerOnly: bool
     const header = (type >>> 16) + lanes(total) + lanes(fragment) + lanes(check) + lanes(address) + (source & 0xffff);
     if (fold(header | 0) !== 0xffff) return CORRUPT;
     const extra = (length - MIN) | 0;
-    const key = patternKey(flow >>> 16, high, low);
     const pseudo = PSEUDO_UDP + (destination >>> 16) + (check >>> 16) + lanes(address) + (source & 0xffff);
     const ports = (source >>> 16) + lanes(destination);
     const probe = lanes(udp) + lanes(flow) + lanes(said) + lanes(high) + lanes(low);
-    if (fold((pseudo + ports + probe + tailSum(extra, key)) | 0) !== 0xffff) return CORRUPT;
+    // The pattern adds zero but for its tail, which counts as it is: what flips a bit of the header cannot also change
+    // what is expected of the tail.
+    const tail = tailSumOf(i32, (w + PATTERN) | 0, extra);
+    if (fold((pseudo + ports + probe + tail) | 0) !== 0xffff) return CORRUPT;
     if (flow >>> 16 >= flows) return FOREIGN;
-    return headerOnly || checkPattern(i32, (w + PATTERN) | 0, extra, key) ? flow >>> 16 : CORRUPT;
+    if (headerOnly || extra === 0) return flow >>> 16;
+    const key = patternKey(flow >>> 16, high, low);
+    return checkPattern(i32, (w + PATTERN) | 0, extra, key) ? flow >>> 16 : CORRUPT;
   };
 }
