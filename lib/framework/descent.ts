@@ -38,7 +38,7 @@ export class Descent {
   /** Takes a step; returns what went wrong. The step that runs into the deadline gets more time, after the force. */
   async step(source: string, name: string, callback: Step): Promise<Error | undefined> {
     const { forceDeadlineMs } = this.#core.limits;
-    const leftMs = this.#end - performance.now();
+    const leftMs = Math.ceil(this.#end - performance.now());
     if (this.forced === undefined && leftMs <= 0) await this.#force(this.#tooLate(name));
     const again: Promise<void>[] = [];
     const wasForced = this.forced !== undefined;

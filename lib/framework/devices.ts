@@ -10,7 +10,7 @@ import type { UnbindOptions } from './types.ts';
 
 /** Announces a device, the first time, and matches it. Not before its enumerator's start has succeeded. */
 export async function arrive(core: Core, device: DeviceRecord): Promise<void> {
-  if (device.leaving !== undefined || device.enumerator.state !== 'running') return;
+  if (device.leaving !== undefined || device.state === 'removed' || device.enumerator.state !== 'running') return;
   if (!device.announced) {
     device.announced = true;
     core.events.emit({ type: 'device-added', device: device.view });

@@ -19,7 +19,7 @@ async function takeDown(
   if (quiesce) await descent.step(`device ${device.id}`, 'onQuiesce', () => core.limits.onQuiesce(device.view));
   if (pktio !== undefined) {
     // Its close stops it too. A stop of its own is for the way on which the device still answers.
-    const stop = () => (pktio.state === 'started' || pktio.state === 'starting' ? pktio.stop() : undefined);
+    const stop = () => (pktio.state === 'started' ? pktio.stop() : undefined);
     if (descent.forced === undefined) await descent.step(driver, 'pktio.stop', stop);
     await descent.step(driver, 'pktio.close', () => pktio.close());
   }

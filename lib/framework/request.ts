@@ -17,7 +17,8 @@ interface Found {
 
 /** Asks the enumerators in order, matches what they find or make, and claims it. */
 export async function request(core: Core, portName: string): Promise<Device> {
-  if (!core.running || core.stopping) throw refused('NOT_STARTED', portName, 'the framework does not run', 'start() it first');
+  if (!core.running || core.stopping)
+    throw refused('NOT_STARTED', portName, 'the framework does not run', 'start() it first');
   for (const enumerator of core.registry.enumerators()) {
     if (enumerator.state !== 'running' || enumerator.leaving !== undefined) continue;
     const found = await find(core, enumerator, portName);
