@@ -23,13 +23,15 @@ export interface EngineJob {
   readonly jobs: readonly (readonly [from: number, to: number])[];
   readonly frames: number;
   readonly burst: number;
+  /** Of the worker, and of everything else. */
   readonly cpu: number;
+  readonly mainCpu: number;
 }
 
 /** Starts an engine that forwards all the time, and stops the process whenever no sample is taken. */
 export async function openLinecard({ pipeline, burst, place }: LinecardOptions): Promise<Contestant> {
   const { ports, jobs, frames } = pipeline;
-  const job: EngineJob = { ports, jobs, frames, burst, cpu: place.loop };
+  const job: EngineJob = { ports, jobs, frames, burst, cpu: place.loop, mainCpu: place.main };
   const script = fileURLToPath(new URL('./engine-child.js', import.meta.url));
   // The main thread and V8's helpers stay where the process starts. V8 prints through stdio: line by line, please.
   const command = ['-c', String(place.main), 'stdbuf', '-oL', process.execPath, ...TRACE_FLAGS];

@@ -2,8 +2,9 @@
 import { Bench, type Task } from 'tinybench';
 import { Arena } from '../lib/arena/arena.ts';
 import { makeCounters } from '../lib/arena/counters.ts';
-import { FramePool, stackBytes } from '../lib/arena/frame-pool.ts';
+import { FramePool } from '../lib/arena/frame-pool.ts';
 import { makeFrameStack } from '../lib/arena/frame-stack.ts';
+import { stackBytes } from '../lib/arena/frames-plan.ts';
 import { makeRingConsumer, makeRingProducer, ringBytes } from '../lib/arena/ring.ts';
 import type { Burst, FrameStack } from '../lib/queue.ts';
 import { loadNative } from '../native/index.ts';

@@ -10,7 +10,7 @@ import { SystemError } from '../lib/errors.ts';
 import { Child } from './child.ts';
 import type { Contestant } from './contestant.ts';
 import type { Placement } from './machine.ts';
-import { type ThreadTime, threadPinnedTo } from './waiting.ts';
+import { promptly, type ThreadTime, threadPinnedTo } from './waiting.ts';
 
 const COMMAND = 'dpdk-testpmd';
 /** Mbufs of 2176 bytes: 35 MB, far more than a burst needs, and small enough to start at once. */
@@ -60,19 +60,6 @@ export function parsePortStats(text: string): number {
     });
   }
   return received.reduce((sum, packets) => sum + packets, 0);
-}
-
-/** A reading that took longer says too little about when it was. */
-const PROMPT_MS = 1;
-const ATTEMPTS = 10;
-
-/** Repeats `read` until it takes no time to speak of; after some attempts, whatever the last one gave. */
-async function promptly<T>(read: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    const start = performance.now();
-    const value = await read();
-    if (performance.now() - start < PROMPT_MS || attempt === ATTEMPTS) return value;
-  }
 }
 
 /** Without hugepages, EAL leaves a directory behind (EAL user guide: `--file-prefix`, XDG_RUNTIME_DIR). */

@@ -61,7 +61,7 @@ export const PIPELINES: readonly Pipeline[] = [
   {
     kind: 'pair',
     title: 'pair: two ports joined by rings',
-    ports: ['pair:a', 'pair:b'],
+    ports: ['pair:bench/0', 'pair:bench/1'],
     jobs: [[0, 1]],
     frames: CIRCULATING,
     yardstick: 'loop',
