@@ -26,6 +26,8 @@ export const TRACE_FLAGS = ['--trace-gc', '--trace-deopt', '--expose-gc'] as con
 const COLLECTION = /^\[\d+:(0x[0-9a-f]+)(?::\d+)?\]\s+\d+ ms: (?:Scavenge|Mark-|Minor)/;
 // [bailout (kind: deopt-eager, reason: wrong map): begin. deoptimizing 0x7d <JSFunction f (sfi = 0x7c)>, 0x7b <Code ...
 const DEOPT = /^\[bailout \(kind: ([^,]+), reason: (.*?)\): begin\. deoptimizing 0x[0-9a-f]+ <JSFunction ?(.*?) ?\(sfi/;
+// Maglev code (V8 12 and later) is left this way for better code: no assumption has failed.
+const TIER_UP = 'prepare for on stack replacement (OSR)';
 const STACK_POINTER = /caller SP (0x[0-9a-f]+)/;
 
 /** Stacks grow downwards, and the kernel's map of the main one with them: up to the usual limit. */
@@ -39,7 +41,8 @@ export function parseTrace(text: string, main: MainThread): TraceCount {
     const collection = COLLECTION.exec(line);
     if (collection !== null && collection[1] !== main.isolate) collections++;
     const deopt = DEOPT.exec(line);
-    if (deopt !== null && !onMainThread(line, main)) deopts.push(`${deopt[2]} in ${deopt[3] || 'an unnamed function'}`);
+    if (deopt !== null && deopt[2] !== TIER_UP && !onMainThread(line, main))
+      deopts.push(`${deopt[2]} in ${deopt[3] || 'an unnamed function'}`);
   }
   return { collections, deopts };
 }

@@ -39,6 +39,10 @@ describe('parseTrace', () => {
     expect(parseTrace(text, MAIN).deopts).toEqual([]);
   });
 
+  test('leaving code for better code is no deoptimisation', () => {
+    expect(parseTrace(deopt('prepare for on stack replacement (OSR)', 'run ', WORKER_SP), MAIN).deopts).toEqual([]);
+  });
+
   test('other lines are nothing', () => {
     expect(parseTrace('{"packets":1}\nScavenge\n[bailout end. took 0.1 ms]\n', MAIN)).toEqual({
       collections: 0,
