@@ -18,7 +18,7 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array, at: number, le
 /** How long to wait before a pipe that is full is tried again. */
 const PIPE_POLL_MS = 1;
 
-/** Writes to an open file at its current position, or to a pipe: then it waits for the reader, until `stop`. */
+/** Writes to an open file, or to a pipe: then it waits for the reader, until `stop`. */
 export class FileSink implements ByteSink {
   private readonly file: string;
   private readonly handle: FileHandle;
@@ -49,10 +49,11 @@ export class FileSink implements ByteSink {
   }
 }
 
-/** Opens `path` for writing, without emptying it yet and without waiting for a pipe's reader. */
+/** Opens `path` for writing at its end, without emptying it and without waiting for a pipe's reader. */
 export async function openOutput(path: string): Promise<FileHandle> {
   try {
-    return await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_NONBLOCK, 0o666);
+    const { O_WRONLY, O_CREAT, O_APPEND, O_NONBLOCK } = constants;
+    return await open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0o666);
   } catch (cause) {
     throw fileError(path, 'opened', cause);
   }

@@ -89,7 +89,7 @@ class PcapDevice implements PortDevice {
       setMac: true,
       setPromiscuous: false,
       interrupts: false,
-    internal: false,
+      internal: false,
       patient: true,
       finite: request.loops > 0,
     };
@@ -107,18 +107,19 @@ class PcapDevice implements PortDevice {
   }
 
   async setup(config: PortConfig): Promise<Queues> {
+    if (this.input !== undefined) this.requireUnread(this.input);
     const started: Started = { offsets: [], plans: [], since: now() };
     this.started = started;
-    this.failure = undefined;
     try {
-      if (this.request.out !== '') started.output = await this.openOutput(this.request.out);
       const rx = [this.rxHandle(config, started)];
       const rings: BlockRing[] = [];
       const tx = times(config.txQueues, (queue) => this.txHandle(config, started, queue, rings));
-      if (started.output !== undefined) started.recorder = await this.record(started.output, rings);
+      // Last, because it empties the file: by now nothing else can fail.
+      if (this.request.out !== '') await this.openOutput(this.request.out, started, rings);
       this.starts++;
       started.replay?.start();
       started.recorder?.start();
+      this.linkAgain();
       return { rx, tx };
     } catch (error) {
       await this.release(started);
@@ -155,7 +156,6 @@ class PcapDevice implements PortDevice {
     const data = { ring, words, timed: Number(timed) };
     const plan = this.plan(config, started, 'rx', 0, data);
     if (this.input !== undefined) {
-      this.requireUnread(this.input);
       const records = new RecordRing(this.devio.memory, ring, words, plan.maxLength);
       // A broken input ends only the reading: what was read goes on its way.
       started.replay = new Replay(this.input, records, { loops, timed }, (error) => this.events?.error(error, false));
@@ -164,7 +164,7 @@ class PcapDevice implements PortDevice {
   }
 
   private txHandle(config: PortConfig, started: Started, queue: number, rings: BlockRing[]): QueueHandle {
-    const words = started.output === undefined ? 0 : ringWords(config.txRing, config.mtu + L2_OVERHEAD);
+    const words = this.request.out === '' ? 0 : ringWords(config.txRing, config.mtu + L2_OVERHEAD);
     const ring = this.allocateRing(words, started);
     const plan = this.plan(config, started, 'tx', queue, { ring, words });
     if (words === 0) return emptyHandle(plan);
@@ -203,14 +203,18 @@ class PcapDevice implements PortDevice {
     return plan;
   }
 
-  private openOutput(out: string): Promise<OutputFile> {
-    return OutputFile.open(this.name, out, this.locks, this.starts > 0, this.input?.handle);
-  }
-
-  private async record(output: OutputFile, rings: readonly BlockRing[]): Promise<Recorder> {
+  private async openOutput(out: string, started: Started, rings: readonly BlockRing[]): Promise<void> {
+    const output = await OutputFile.open(this.name, out, this.locks, this.starts > 0, this.input?.handle);
+    started.output = output;
     const header = Buffer.concat([sectionHeader(ownSection()), interfaceDescription(this.name)]);
     await writeAll(output, header, 0, header.length);
-    return new Recorder(output, output.length + header.length, rings, (error) => this.outputFailed(error));
+    started.recorder = new Recorder(output, output.length + header.length, rings, (error) => this.outputFailed(error));
+  }
+
+  private linkAgain(): void {
+    if (this.failure === undefined) return;
+    this.failure = undefined;
+    this.events?.link(this.link());
   }
 
   private outputFailed(error: Error): void {
@@ -248,7 +252,7 @@ class PcapDevice implements PortDevice {
 
   /** A pipe's bytes come once. */
   private requireUnread(input: ReplayFile): void {
-    if (input.size !== undefined || (this.starts === 0 && this.request.loops === 1)) return;
+    if (input.regular || (this.starts === 0 && this.request.loops === 1)) return;
     throw new PortError('PORT_READ_ONCE', {
       what: `port ${this.name}`,
       why: `${input.name} is no regular file: it can be read only once`,

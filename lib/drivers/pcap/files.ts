@@ -19,14 +19,13 @@ export interface Locks {
 export async function openReplayFile(port: string, name: string, locks: Locks): Promise<ReplayFile> {
   const handle = await openInput(name);
   try {
-    const stat = await handle.stat();
-    const size = stat.isFile() ? stat.size : undefined;
-    if (size === undefined) return { name, handle, size };
+    const regular = (await handle.stat()).isFile();
+    if (!regular) return { name, handle, regular };
     lock(port, name, handle, locks, true);
     const reader = new CaptureReader(name, new FileSource(name, handle));
     await reader.fill();
     reader.next();
-    return { name, handle, size };
+    return { name, handle, regular };
   } catch (error) {
     await handle.close();
     throw error;

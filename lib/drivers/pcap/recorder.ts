@@ -25,6 +25,7 @@ export class Recorder {
   private readonly file: RecorderFile;
   private readonly rings: readonly BlockRing[];
   private readonly report: (error: Error) => void;
+  private readonly stalledMs: number;
   private running: Promise<void> | undefined;
   private stopped = false;
   private failure: Error | undefined;
@@ -32,12 +33,22 @@ export class Recorder {
   private end: number;
   private progress = 0;
 
-  /** `end` is the file's length now. `report` hears of the failure after which nothing more is written. */
-  constructor(file: RecorderFile, end: number, rings: readonly BlockRing[], report: (error: Error) => void) {
+  /**
+   * `end` is the file's length now. `report` hears of the failure after which nothing more is written. A file that takes
+   * nothing for `stalledMs` has failed.
+   */
+  constructor(
+    file: RecorderFile,
+    end: number,
+    rings: readonly BlockRing[],
+    report: (error: Error) => void,
+    stalledMs = STALLED_MS,
+  ) {
     this.file = file;
     this.end = end;
     this.rings = rings;
     this.report = report;
+    this.stalledMs = stalledMs;
   }
 
   /** Begins. */
@@ -56,7 +67,7 @@ export class Recorder {
     while (!this.stopped && this.rings.some((ring) => ring.inFlight > 0)) {
       if (seen === this.progress) return this.fail(this.stalled());
       seen = this.progress;
-      await this.movesWithin(STALLED_MS);
+      await this.movesWithin(this.stalledMs);
     }
   }
 
@@ -65,7 +76,7 @@ export class Recorder {
     this.stopped = true;
     if (this.running === undefined || (await within(PROMPT_MS, this.running))) return;
     this.file.stop();
-    await within(STALLED_MS, this.running);
+    await within(this.stalledMs, this.running);
   }
 
   private async run(): Promise<void> {
@@ -106,7 +117,7 @@ export class Recorder {
     this.giveUp();
     // A failed cut leaves half a block at the end, which readers report; it must not hide why we are here.
     await within(
-      STALLED_MS,
+      this.stalledMs,
       this.file.cut(this.end).catch(() => {}),
     );
     this.report(error);
@@ -127,7 +138,7 @@ export class Recorder {
       'CAPTURE_STALLED',
       {
         what: `capture ${file} cannot be written`,
-        why: `it has taken nothing for ${STALLED_MS / 1000} seconds`,
+        why: `it has taken nothing for ${this.stalledMs} ms`,
         fix: 'see whether its device or the reader of its pipe hangs',
       },
       { detail: { file } },

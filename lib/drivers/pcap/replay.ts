@@ -28,8 +28,8 @@ export interface ReplayOptions {
 export interface ReplayFile {
   readonly name: string;
   readonly handle: FileHandle;
-  /** Bytes, or `undefined` for what is no regular file. */
-  readonly size: number | undefined;
+  /** Neither a pipe nor a device: it can be read again. */
+  readonly regular: boolean;
 }
 
 /** One reading of a file from `start` to its end, or to `stop`. */
@@ -138,10 +138,12 @@ export class Replay {
   }
 
   private async open(): Promise<ByteSource> {
-    const { name, handle, size } = this.file;
+    const { name, handle, regular } = this.file;
     if (this.kept !== undefined) return keptSource(this.kept);
     this.source = new FileSource(name, handle);
-    if (this.options.loops === 1 || size === undefined || size > KEEP_BYTES) return this.source;
+    if (this.options.loops === 1 || !regular) return this.source;
+    const { size } = await handle.stat();
+    if (size > KEEP_BYTES) return this.source;
     const all = new Uint8Array(size);
     let length = 0;
     while (length < size) {
