@@ -2,7 +2,7 @@
 import { makeCounters } from '../../arena/counters.ts';
 import { indexAccess } from '../../arena/order.ts';
 import { type Burst, MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, RX, type RxQueue } from '../../queue.ts';
-import { CONTROL, CONTROL_WORDS, RECORD } from './layout.ts';
+import { CONTROL, CONTROL_WORDS, LONG_WORDS, RECORD } from './layout.ts';
 
 /** This driver's own rx counters, after those that every queue has: packets of the file that are no frames. */
 export const RX_RUNT = RX.bytes + 1;
@@ -43,7 +43,8 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     const head = Math.min(n, straight);
     const source = (first + (from & mask)) | 0;
     const target = offset >>> 2;
-    for (let i = 0; i < head; i = (i + 1) | 0) words[(target + i) | 0] = words[(source + i) | 0];
+    if (head > LONG_WORDS && ((target ^ source) & 1) === 0) words.copyWithin(target, source, source + head);
+    else for (let i = 0; i < head; i = (i + 1) | 0) words[(target + i) | 0] = words[(source + i) | 0];
     for (let i = head; i < n; i = (i + 1) | 0) words[(target + i) | 0] = words[(first + i - head) | 0];
   }
 

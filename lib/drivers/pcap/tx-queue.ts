@@ -2,7 +2,7 @@
 import { makeCounters } from '../../arena/counters.ts';
 import { indexAccess } from '../../arena/order.ts';
 import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, TX, type TxQueue } from '../../queue.ts';
-import { CONTROL, CONTROL_WORDS, EPB, EPB_FLAGS, EPB_OUTBOUND, EPB_TYPE, EPB_WORDS } from './layout.ts';
+import { CONTROL, CONTROL_WORDS, EPB, EPB_FLAGS, EPB_OUTBOUND, EPB_TYPE, EPB_WORDS, LONG_WORDS } from './layout.ts';
 
 /** This driver's own tx counters: frames that could not be written, and frames for which there is no file. */
 export const TX_IO_ERROR = TX.stopped + 1;
@@ -60,7 +60,8 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     const straight = (size - (to & mask)) | 0;
     const before = Math.min(n, straight);
     const target = (first + (to & mask)) | 0;
-    for (let i = 0; i < before; i = (i + 1) | 0) words[(target + i) | 0] = words[(source + i) | 0];
+    if (before > LONG_WORDS && ((target ^ source) & 1) === 0) words.copyWithin(target, source, source + before);
+    else for (let i = 0; i < before; i = (i + 1) | 0) words[(target + i) | 0] = words[(source + i) | 0];
     for (let i = before; i < n; i = (i + 1) | 0) words[(first + i - before) | 0] = words[(source + i) | 0];
   }
 
