@@ -66,7 +66,7 @@ export function loadNative(): Native {
   );
 }
 
-/** The name of a failed call's error number (`EAGAIN`), or the empty string when `error` is not one. */
+/** The system call that failed and its error number (negative, as libuv has it), or undefined when `error` is something else. */
 export function syscallOf(error: unknown): { syscall: string; errno: number } | undefined {
   const { syscall, errno } = error as { syscall?: unknown; errno?: unknown };
   return typeof syscall === 'string' && typeof errno === 'number' ? { syscall, errno } : undefined;

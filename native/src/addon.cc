@@ -1,6 +1,7 @@
 // Entry of the addon: what JavaScript cannot do itself. System calls, mapping, pinning, waiting; no packet passes here.
 #include "linecard.h"
 
+#include <climits>
 #include <cstring>
 
 namespace linecard {
@@ -28,17 +29,25 @@ std::optional<uint64_t> Unsigned(const Napi::CallbackInfo& info, size_t index) {
   return std::nullopt;
 }
 
+std::optional<int> Fd(const Napi::CallbackInfo& info, size_t index) {
+  const auto value = Unsigned(info, index);
+  if (!value) return std::nullopt;
+  if (*value <= INT_MAX) return static_cast<int>(*value);
+  ThrowRange(info.Env(), "expected a file descriptor");
+  return std::nullopt;
+}
+
 std::optional<Range> PageRange(const Napi::CallbackInfo& info) {
   constexpr uint64_t kPage = 4096;
-  if (info.Length() < 1 || !info[0].IsTypedArray()) {
-    ThrowRange(info.Env(), "expected the arena as a Uint8Array");
-    return std::nullopt;
-  }
   // The data pointer by plain Node-API: works for shared memory on every Node from 20 on, in every thread.
   void* data = nullptr;
   size_t size = 0;
-  napi_typedarray_type type;
-  if (napi_get_typedarray_info(info.Env(), info[0], &type, &size, &data, nullptr, nullptr) != napi_ok || type != napi_uint8_array) {
+  napi_typedarray_type type = napi_int8_array;
+  napi_value buffer = nullptr;
+  bool ordinary = true;
+  // Shared memory only: an ordinary ArrayBuffer may lie in the heap, or move, and is never an arena.
+  if (info.Length() < 1 || napi_get_typedarray_info(info.Env(), info[0], &type, &size, &data, &buffer, nullptr) != napi_ok ||
+      type != napi_uint8_array || napi_is_arraybuffer(info.Env(), buffer, &ordinary) != napi_ok || ordinary) {
     ThrowRange(info.Env(), "expected the arena as a Uint8Array");
     return std::nullopt;
   }
@@ -46,7 +55,8 @@ std::optional<Range> PageRange(const Napi::CallbackInfo& info) {
   if (!offset) return std::nullopt;
   const auto length = Unsigned(info, 2);
   if (!length) return std::nullopt;
-  if (*length == 0 || *offset % kPage != 0 || *length % kPage != 0 || *offset > size || *length > size - *offset) {
+  if (*length == 0 || *offset % kPage != 0 || *length % kPage != 0 || *offset > size || *length > size - *offset ||
+      reinterpret_cast<uintptr_t>(data) % kPage != 0) {
     ThrowRange(info.Env(), "range is not whole pages inside the arena");
     return std::nullopt;
   }

@@ -16,24 +16,25 @@ static Napi::Value EventFd(const Napi::CallbackInfo& info) {
 
 // notify(fd): adds 1 to an eventfd. A full counter (EAGAIN) is as good as a signal: the reader is awake by then.
 static void Notify(const Napi::CallbackInfo& info) {
-  const auto fd = Unsigned(info, 0);
+  const auto fd = Fd(info, 0);
   if (!fd) return;
   const uint64_t one = 1;
-  if (write(static_cast<int>(*fd), &one, sizeof one) < 0 && errno != EAGAIN) ThrowErrno(info.Env(), "write", errno);
+  if (write(*fd, &one, sizeof one) < 0 && errno != EAGAIN) ThrowErrno(info.Env(), "write", errno);
 }
 
 // close(fd): the caller is the fd's one owner.
 static void Close(const Napi::CallbackInfo& info) {
-  const auto fd = Unsigned(info, 0);
+  const auto fd = Fd(info, 0);
   // Not repeated on EINTR: Linux has released the number by then, and somebody else may have it.
-  if (fd && close(static_cast<int>(*fd)) != 0 && errno != EINTR) ThrowErrno(info.Env(), "close", errno);
+  if (fd && close(*fd) != 0 && errno != EINTR) ThrowErrno(info.Env(), "close", errno);
 }
 
 // flock(fd, shared = false): an advisory lock, at once or not at all (errno EWOULDBLOCK). Held until the file is closed.
 static void Flock(const Napi::CallbackInfo& info) {
-  const auto fd = Unsigned(info, 0);
+  const auto fd = Fd(info, 0);
+  if (!fd) return;
   const int kind = info.Length() > 1 && info[1].ToBoolean() ? LOCK_SH : LOCK_EX;
-  if (fd && flock(static_cast<int>(*fd), kind | LOCK_NB) != 0) ThrowErrno(info.Env(), "flock", errno);
+  if (flock(*fd, kind | LOCK_NB) != 0) ThrowErrno(info.Env(), "flock", errno);
 }
 
 void AddFiles(Napi::Env env, Napi::Object exports) {

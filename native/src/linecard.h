@@ -9,9 +9,10 @@
 
 namespace linecard {
 
-// Memory of one thread's (environment's) own: where `clock` and `utc` put their results.
+// What one thread (environment) has of its own: where `clock` and `utc` put their results, and what keeps that alive.
 struct PerThread {
   uint32_t* clock = nullptr;
+  Napi::ObjectReference words;
 };
 
 void AddMapping(Napi::Env env, Napi::Object exports);
@@ -27,7 +28,9 @@ void ThrowRange(Napi::Env env, const char* message);
 // A non-negative integer argument up to 2^53, or nothing (and an exception pending).
 std::optional<uint64_t> Unsigned(const Napi::CallbackInfo& info, size_t index);
 
-// A range of the arena, checked: inside the array and on 4 KiB pages.
+// A file descriptor argument. Checked at full width: 2^32 must not become 0.
+std::optional<int> Fd(const Napi::CallbackInfo& info, size_t index);
+// A range of the arena, checked: inside the (shared) array, and whole 4 KiB pages of memory.
 struct Range {
   uint8_t* address;
   size_t length;

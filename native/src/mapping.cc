@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <linux/memfd.h>
@@ -27,13 +28,49 @@ class OwnedFd {
   int fd_;
 };
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U  // Linux 6.3; implies MFD_ALLOW_SEALING
+#endif
+
+// A memfd that nobody can execute where the kernel knows that (and may insist on it: vm.memfd_noexec), sealable anyway.
+static int MakeMemfd(unsigned huge) {
+  const int fd = memfd_create("linecard", MFD_CLOEXEC | MFD_NOEXEC_SEAL | huge);
+  if (fd >= 0 || errno != EINVAL) return fd;
+  return memfd_create("linecard", MFD_CLOEXEC | MFD_ALLOW_SEALING | huge);
+}
+
+// Puts zeroed anonymous memory over the range. False leaves errno.
+static bool Anonymous(const Range& range) {
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  return mmap(range.address, range.length, PROT_READ | PROT_WRITE, kFlags, -1, 0) != MAP_FAILED;
+}
+
+// Maps `fd` over the range. A failed MAP_FIXED may have taken out what was there, and a hole in the arena would be a
+// crash at the next access: then anonymous memory fills it. Returns 0 or the error.
+static int Overlay(const Range& range, int prot, int fd, off_t offset) {
+  constexpr int kFlags = MAP_SHARED | MAP_FIXED | MAP_POPULATE;
+  if (mmap(range.address, range.length, prot, kFlags, fd, offset) != MAP_FAILED) return 0;
+  const int error = errno;
+  Anonymous(range);
+  return error;
+}
+
+// True when the pages [offset, offset + length) of a regular file lie beyond its end: touching them would be SIGBUS.
+static bool BeyondEnd(int fd, uint64_t offset, uint64_t length) {
+  constexpr uint64_t kPage = 4096;
+  struct stat file {};
+  if (fstat(fd, &file) != 0 || !S_ISREG(file.st_mode)) return false;
+  const uint64_t end = (static_cast<uint64_t>(file.st_size) + kPage - 1) / kPage * kPage;
+  return offset > end || length > end - offset;
+}
+
 // mapMemory(arena, offset, length, huge) -> fd of a sealed memfd, mapped shared and populated over the range.
 static Napi::Value MapMemory(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const auto range = PageRange(info);
   if (!range) return env.Undefined();
   const bool huge = info[3].ToBoolean();
-  OwnedFd fd(memfd_create("linecard", MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0)));
+  OwnedFd fd(MakeMemfd(huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0));
   if (fd.get() < 0) return ThrowErrno(env, "memfd_create", errno), env.Undefined();
   if (ftruncate(fd.get(), static_cast<off_t>(range->length)) != 0) return ThrowErrno(env, "ftruncate", errno), env.Undefined();
   // A peer that is given this file must not be able to shrink it under us: reading past its end is SIGBUS.
@@ -42,25 +79,27 @@ static Napi::Value MapMemory(const Napi::CallbackInfo& info) {
   }
   // Reserve the pages before mapping: running out of them shows here as an error, not as SIGBUS at first touch.
   if (fallocate(fd.get(), 0, 0, static_cast<off_t>(range->length)) != 0) return ThrowErrno(env, "fallocate", errno), env.Undefined();
-  void* at = mmap(range->address, range->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd.get(), 0);
-  if (at == MAP_FAILED) return ThrowErrno(env, "mmap", errno), env.Undefined();
+  const int error = Overlay(*range, PROT_READ | PROT_WRITE, fd.get(), 0);
+  if (error != 0) return ThrowErrno(env, "mmap", error), env.Undefined();
   // A forked child must not share DMA memory: copy-on-write would move pages under a device.
   madvise(range->address, range->length, MADV_DONTFORK);
   return Napi::Number::New(env, fd.release());
 }
 
-// mapFd(arena, offset, length, fd, fdOffset, writable): maps a file, socket ring or device region over the range.
+// mapFd(arena, offset, length, fd, fdOffset, writable): maps a file, socket ring or device region over the range. What
+// lies beyond a file's end is refused; the fd's owner must not let the file shrink while it is mapped.
 static Napi::Value MapFd(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const auto range = PageRange(info);
   if (!range) return env.Undefined();
-  const auto fd = Unsigned(info, 3);
+  const auto fd = Fd(info, 3);
   if (!fd) return env.Undefined();
   const auto offset = Unsigned(info, 4);
   if (!offset) return env.Undefined();
   const int prot = PROT_READ | (info[5].ToBoolean() ? PROT_WRITE : 0);
-  void* at = mmap(range->address, range->length, prot, MAP_SHARED | MAP_FIXED | MAP_POPULATE, static_cast<int>(*fd), static_cast<off_t>(*offset));
-  if (at == MAP_FAILED) ThrowErrno(env, "mmap", errno);
+  if (BeyondEnd(*fd, *offset, range->length)) return ThrowErrno(env, "mmap", ENXIO), env.Undefined();
+  const int error = Overlay(*range, prot, *fd, static_cast<off_t>(*offset));
+  if (error != 0) ThrowErrno(env, "mmap", error);
   return env.Undefined();
 }
 
@@ -69,8 +108,7 @@ static Napi::Value Unmap(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const auto range = PageRange(info);
   if (!range) return env.Undefined();
-  void* at = mmap(range->address, range->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-  if (at == MAP_FAILED) ThrowErrno(env, "mmap", errno);
+  if (!Anonymous(*range)) ThrowErrno(env, "mmap", errno);
   return env.Undefined();
 }
 

@@ -70,10 +70,14 @@ static Napi::Value MemlockLimit(const Napi::CallbackInfo& info) {
 static void BindClock(const Napi::CallbackInfo& info) {
   void* data = nullptr;
   size_t length = 0;
-  if (info.Length() < 1 || napi_get_typedarray_info(info.Env(), info[0], nullptr, &length, &data, nullptr, nullptr) != napi_ok || length < 4) {
+  napi_typedarray_type type = napi_int8_array;
+  if (info.Length() < 1 || napi_get_typedarray_info(info.Env(), info[0], &type, &length, &data, nullptr, nullptr) != napi_ok ||
+      type != napi_int32_array || length < 4) {
     return ThrowRange(info.Env(), "expected an Int32Array of 4 words");
   }
-  info.Env().GetInstanceData<PerThread>()->clock = static_cast<uint32_t*>(data);
+  PerThread* own = info.Env().GetInstanceData<PerThread>();
+  own->words = Napi::Persistent(info[0].As<Napi::Object>());
+  own->clock = static_cast<uint32_t*>(data);
 }
 
 static void ReadClock(const Napi::CallbackInfo& info, clockid_t id, int at) {

@@ -19,14 +19,14 @@ static Napi::Value EpollCreate(const Napi::CallbackInfo& info) {
 // epollAdd(epoll, fd). Edge-triggered: each signal wakes once and nobody has to read the eventfd. The caller re-checks
 // its rings after arming them, so an edge that came before is not missed.
 static void EpollAdd(const Napi::CallbackInfo& info) {
-  const auto set = Unsigned(info, 0);
+  const auto set = Fd(info, 0);
   if (!set) return;
-  const auto fd = Unsigned(info, 1);
+  const auto fd = Fd(info, 1);
   if (!fd) return;
   epoll_event event{};
   event.events = EPOLLIN | EPOLLET;
-  event.data.fd = static_cast<int>(*fd);
-  if (epoll_ctl(static_cast<int>(*set), EPOLL_CTL_ADD, static_cast<int>(*fd), &event) != 0) {
+  event.data.fd = *fd;
+  if (epoll_ctl(*set, EPOLL_CTL_ADD, *fd, &event) != 0) {
     ThrowErrno(info.Env(), "epoll_ctl", errno);
   }
 }
@@ -35,7 +35,8 @@ static int WaitMicroseconds(int set, epoll_event* events, int size, uint64_t us)
 #ifdef SYS_epoll_pwait2
   struct { int64_t seconds, nanoseconds; } timeout{static_cast<int64_t>(us / 1000000), static_cast<int64_t>(us % 1000000 * 1000)};
   const long n = syscall(SYS_epoll_pwait2, set, events, size, &timeout, nullptr, 0);
-  if (n >= 0 || errno != ENOSYS) return static_cast<int>(n);
+  // EPERM: how some containers' filters answer to calls that they don't know.
+  if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(n);
 #endif
   return epoll_wait(set, events, size, static_cast<int>((us + 999) / 1000));  // before Linux 5.11: milliseconds
 }
@@ -44,12 +45,12 @@ static int WaitMicroseconds(int set, epoll_event* events, int size, uint64_t us)
 static Napi::Value EpollWait(const Napi::CallbackInfo& info) {
   constexpr int kEvents = 64;
   constexpr uint64_t kLongest = 1000000;  // a thread in here cannot be terminated: never longer than a second
-  const auto set = Unsigned(info, 0);
+  const auto set = Fd(info, 0);
   if (!set) return info.Env().Undefined();
   const auto us = Unsigned(info, 1);
   if (!us) return info.Env().Undefined();
   epoll_event events[kEvents];
-  const int n = WaitMicroseconds(static_cast<int>(*set), events, kEvents, *us < kLongest ? *us : kLongest);
+  const int n = WaitMicroseconds(*set, events, kEvents, *us < kLongest ? *us : kLongest);
   if (n < 0 && errno != EINTR) return ThrowErrno(info.Env(), "epoll_wait", errno), info.Env().Undefined();
   return Napi::Number::New(info.Env(), n < 0 ? 0 : n);
 }
