@@ -10,6 +10,7 @@ export interface CallOptions<T> {
 }
 
 interface Running {
+  /** Ends with the callback: what its `start` has set up goes on asking in this context, and that is not collected. */
   active: boolean;
   /** The work that this callback asked for and could be waiting for. */
   readonly asked: string[];

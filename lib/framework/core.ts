@@ -120,7 +120,7 @@ export class Core {
 
   /** Queues `job`, one at a time: however many registrations come together, they are matched together. */
   rematch(job: () => Promise<void>): void {
-    if (this.#rematch || !this.running) return;
+    if (this.#rematch) return;
     this.#rematch = true;
     this.later('framework', () => {
       this.#rematch = false;

@@ -38,7 +38,7 @@ export function match<R extends DriverFacts, D extends DevioFacts>(
 
 /** Whether each key of `id` is a fact of the device with that very value. */
 export function selects(id: DeviceId, facts: Device['facts']): boolean {
-  return Object.entries(id).every(([key, value]) => Object.hasOwn(facts, key) && facts[key] === value);
+  return Object.entries(id).every(([key, value]) => facts[key] === value);
 }
 
 function unfit(device: MatchDevice, driver: DriverFacts): { stage: 'class' | 'ids'; text: string } | undefined {

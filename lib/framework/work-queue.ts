@@ -23,7 +23,6 @@ export class WorkQueue {
   async #run(): Promise<void> {
     if (this.#running) return;
     this.#running = true;
-    await null;
     for (let job = this.#jobs.shift(); job !== undefined; job = this.#jobs.shift()) await job();
     this.#running = false;
     const waiting = this.#waiting;

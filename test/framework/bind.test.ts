@@ -359,6 +359,18 @@ describe('bind by request', () => {
     ]);
   });
 
+  it('of a failed device goes through all drivers, as if nothing had been', async () => {
+    const { framework, io, driver, at } = makeWorld();
+    framework.registerDriver(new FakeDriver({ name: 'second' }));
+    await framework.start();
+    io.onClose = () => Promise.reject(new Error('EBUSY'));
+    await rejection(framework.unbind(at('a')));
+    io.onClose = () => {};
+    driver.onProbe = () => Promise.reject(new Error('no'));
+    await framework.bind(at('a'));
+    expect([at('a').state, at('a').driver]).toEqual(['bound', 'second']);
+  });
+
   it('is refused for a device that has been removed', async () => {
     const { framework, bus, at } = makeWorld();
     await framework.start();

@@ -73,6 +73,7 @@ describe('explain', () => {
   it('of a bound device ends with the binding: what comes after it was not tried', async () => {
     const { framework, at } = makeWorld();
     framework.registerDriver(new FakeDriver({ name: 'never-asked' }));
+    framework.registerDriver(new FakeDriver({ name: 'foreign', enumeratorClass: 'pci' }));
     await framework.start();
     const { summary, attempts } = framework.explain(at('a'));
     expect(attempts.map((a) => `${a.driver} ${a.stage}`)).toEqual(['driver bound']);
@@ -86,6 +87,23 @@ describe('explain', () => {
     framework.registerDriver(new FakeDriver({ name: 'late', devios: [{ ...IO, version: 9 }] }));
     await framework.unregisterDriver('driver');
     expect(framework.explain(at('a')).attempts.map((a) => `${a.driver} ${a.stage}`)).toEqual(['late devio']);
+  });
+
+  it('does not count a driver that is on its way out', async () => {
+    const { framework, at } = makeWorld();
+    await framework.start();
+    await framework.unbind(at('a'));
+    const gone = framework.unregisterDriver('driver');
+    await expect(framework.bind(at('a'))).rejects.toThrow('is not bound: no driver is registered');
+    await gone;
+    // The same when it is bind that comes first in the queue.
+    framework.registerDriver(new FakeDriver({ name: 'second' }));
+    await framework.settled();
+    await framework.unbind(at('a'));
+    const bound = framework.bind(at('a'));
+    const leaving = framework.unregisterDriver('second');
+    await expect(bound).rejects.toThrow('is not bound: no driver is registered');
+    await leaving;
   });
 
   it('of a removed device says so', async () => {

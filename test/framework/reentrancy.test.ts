@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   codeOf,
+  deferred,
   eventLines,
   FakeClass,
   FakeDevioProvider,
@@ -76,17 +77,29 @@ describe('defect 56: what a callback asks for is done after it', () => {
   });
 
   it('a driver that unregisters itself inside probe: it gets no device any more', async () => {
-    const { framework, io, driver } = makeWorld({ addresses: ['a', 'b'] });
+    const { framework, io, driver, events } = makeWorld({ addresses: ['a', 'b'] });
     driver.onProbe = () => void framework.unregisterDriver('driver');
     await framework.start();
+    expect(eventLines(events)).not.toContain('device-bound fake/bus/a');
     expect([driver.probes.length, driver.stops, framework.drivers()]).toEqual([1, 1, []]);
     expect(framework.devices().map((d) => d.state)).toEqual(['unbound', 'unbound']);
     expect([io.opened[0]?.closes, driver.pktios[0]?.closes]).toEqual([1, 1]);
   });
 
+  it('a driver that unregisters itself and declines is not offered its next devio', async () => {
+    const { framework, driver } = makeWorld();
+    framework.registerDevio(new FakeDevioProvider({ backend: 'second' }));
+    driver.onProbe = () => {
+      void framework.unregisterDriver('driver');
+      throw new Error('no');
+    };
+    await framework.start();
+    expect(driver.probes).toHaveLength(1);
+  });
+
   it('a devio that unregisters itself inside usable and open', async () => {
     for (const callback of ['onUsable', 'onOpen'] as const) {
-      const { framework, io, driver, at } = makeWorld();
+      const { framework, io, driver, events, at } = makeWorld();
       io[callback] = () => {
         void framework.unregisterDevio(io);
         return true;
@@ -98,6 +111,7 @@ describe('defect 56: what a callback asks for is done after it', () => {
         driver.pktios.length - driver.pktios.filter((p) => p.closes === 1).length,
       ]).toEqual([...['unbound', 1, 0]]);
       expect(io.opened.every((d) => d.closes === 1)).toBe(true);
+      expect(eventLines(events)).not.toContain('device-bound fake/bus/a');
     }
   });
 
@@ -243,13 +257,19 @@ describe('defect 56: a callback that waits for what it asked for waits for itsel
     expect(bus.stops).toBe(1);
   });
 
-  it('a second wait for the same removal is one as well', async () => {
+  it('waiting for a removal that somebody else asked for is the same', async () => {
     const { framework, bus, driver, events } = makeWorld();
+    const [probing, asked] = [deferred(), deferred()];
     driver.onProbe = async () => {
-      void bus.unplug('a');
+      probing.resolve();
+      await asked.promise;
       await bus.unplug('a');
     };
-    await framework.start();
+    const started = framework.start();
+    await probing.promise;
+    void bus.unplug('a');
+    asked.resolve();
+    await started;
     expect(eventLines(events)).toContain('error driver driver WAITS_FOR_ITSELF');
   });
 
