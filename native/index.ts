@@ -24,6 +24,22 @@ export interface Native {
   epollAdd(epoll: number, fd: number): void;
   /** Waits for at most `us` microseconds (and never more than a second); returns how many fds are ready. */
   epollWait(epoll: number, us: number): number;
+  /** A new close-on-exec, non-blocking socket, owned by the caller. Numbers are those of the kernel's headers. */
+  socket(domain: number, type: number, protocol: number): number;
+  bind(fd: number, address: Uint8Array): void;
+  setsockopt(fd: number, level: number, name: number, value: Uint8Array, pointers?: readonly Pointer[]): void;
+  /** Returns how many bytes of `value` were written. */
+  getsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
+  /** Sends one datagram without blocking. */
+  send(fd: number, bytes: Uint8Array): void;
+  /** Takes one datagram; returns its length, more than `bytes` has when it did not fit, or -1 when there is none. */
+  receive(fd: number, bytes: Uint8Array): number;
+  /** Has the kernel send what is in an AF_XDP tx ring. Returns 0 or an errno; never throws. */
+  kickTx(fd: number): number;
+  /** Has the kernel fill an AF_XDP rx ring. Returns 0 or an errno; never throws. */
+  kickRx(fd: number): number;
+  bpf(command: number, attr: Uint8Array, pointers?: readonly Pointer[]): number;
+  ioctl(fd: number, request: number, argument: Uint8Array, pointers?: readonly Pointer[]): number;
   /** Pins the calling thread to one cpu. */
   setAffinity(cpu: number): void;
   /** Cpus that the calling thread may run on. */
@@ -39,6 +55,9 @@ export interface Native {
   /** Nanoseconds since 1970 into words 2 (low) and 3 (high). */
   utc(): void;
 }
+
+/** Where in a struct to put the address of which bytes, for the length of a call. */
+export type Pointer = readonly [offset: number, bytes: Uint8Array];
 
 // This file runs from native/ (tests) and from dist/native/ (the package).
 const PLACES = ['../build/Release/linecard.node', '../../build/Release/linecard.node'];

@@ -61,7 +61,7 @@ export interface QueueSpec {
 }
 
 /** Allocates a queue's counters and makes its plan. `devio.free(plan.counters)` releases it. */
-export function planQueue(devio: MemoryDevio, config: PortConfig, spec: QueueSpec): QueuePlan {
+export function planQueue(devio: Pick<MemoryDevio, 'allocate'>, config: PortConfig, spec: QueueSpec): QueuePlan {
   const counterNames = [...COUNTER_NAMES[spec.direction], ...(spec.counterNames ?? [])];
   return {
     module: spec.module,
@@ -88,4 +88,5 @@ export const emptyHandle = (plan: QueuePlan): QueueHandle => ({
 });
 
 /** `count` things, made from their numbers. */
-export const times = <T>(count: number, make: (index: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
+export const times = <T>(count: number, make: (index: number) => T): T[] =>
+  Array.from({ length: count }, (_, i) => make(i));

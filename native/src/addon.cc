@@ -69,6 +69,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddFiles(env, exports);
   AddWait(env, exports);
   AddThread(env, exports);
+  AddSocket(env, exports);
   return exports;
 }
 

@@ -19,6 +19,7 @@ void AddMapping(Napi::Env env, Napi::Object exports);
 void AddFiles(Napi::Env env, Napi::Object exports);
 void AddWait(Napi::Env env, Napi::Object exports);
 void AddThread(Napi::Env env, Napi::Object exports);
+void AddSocket(Napi::Env env, Napi::Object exports);
 
 // Throws an Error with `syscall`, `errno` (negative, as libuv has it) and the text of errno.
 void ThrowErrno(Napi::Env env, const char* syscall, int error);
@@ -27,9 +28,9 @@ void ThrowRange(Napi::Env env, const char* message);
 
 // A non-negative integer argument up to 2^53, or nothing (and an exception pending).
 std::optional<uint64_t> Unsigned(const Napi::CallbackInfo& info, size_t index);
-
 // A file descriptor argument. Checked at full width: 2^32 must not become 0.
 std::optional<int> Fd(const Napi::CallbackInfo& info, size_t index);
+
 // A range of the arena, checked: inside the (shared) array, and whole 4 KiB pages of memory.
 struct Range {
   uint8_t* address;

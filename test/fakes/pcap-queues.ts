@@ -103,7 +103,7 @@ export class World {
     const fail = (): never => {
       throw new Error('a queue must not do that');
     };
-    return { memory, stack, clock, kick: fail, scratch: fail };
+    return { memory, stack, clock, kick: fail, kickTx: fail, kickRx: fail, scratch: fail };
   }
 
   get counters(): Record<string, number> {
