@@ -197,15 +197,19 @@ export interface FakeClock extends Clock {
   advance(ns: number): void;
 }
 
-/** Makes a clock that reads `ns`; `utc` is the same count. */
+/** Makes a clock that reads `ns`, also as time since 1970. */
 export function fakeClock(ns = 1_000_000): FakeClock {
-  const words = new Int32Array(2);
+  const words = new Int32Array(4);
+  const read = (at: number): void => {
+    words[at] = (ns % 2 ** 32) | 0;
+    words[at + 1] = Math.floor(ns / 2 ** 32) | 0;
+  };
   return {
-    now: () => ns,
-    utc() {
-      words[0] = (ns % 2 ** 32) | 0;
-      words[1] = Math.floor(ns / 2 ** 32) | 0;
+    now() {
+      read(0);
+      return ns;
     },
+    utc: () => read(2),
     words,
     advance(by) {
       ns += by;
