@@ -3,18 +3,17 @@
  * [0, 64 KiB) is never used, so that offset 0 means "none"; DMA memory lies in [64 KiB, 2 GiB), where every offset is
  * a non-negative int32; kernel rings and register windows lie above. See docs/adr/0001-arena.md.
  */
-import { readFileSync } from 'node:fs';
 import { type Native, syscallOf } from '../../native/index.ts';
 import { ArenaError } from '../errors.ts';
-import { Ranges } from './ranges.ts';
+import { memoryAvailable } from './available.ts';
+import { noHugePages, noMemory, reasonOf } from './failures.ts';
+import { Heap } from './heap.ts';
+import { checkSize, Ranges } from './ranges.ts';
 import { ARENA_MAX, reserve, WASM_PAGE, type WasmMemory } from './reserve.ts';
 
 const PAGE = 4096;
 const HUGE_PAGE = 2 * 1024 * 1024;
 const DMA_END = 2 ** 31;
-const HEAP_CHUNK = 1024 * 1024;
-/** Small allocations start on cache lines of their own. */
-const CACHE_LINE = 64;
 
 /** Which part of the arena. */
 export type Zone = 'dma' | 'window';
@@ -45,11 +44,6 @@ export interface MemoryOptions {
 
 const roundUp = (n: number, unit: number): number => Math.ceil(n / unit) * unit;
 
-function memoryAvailable(): number {
-  const line = /^MemAvailable:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'));
-  return line === null ? Number.POSITIVE_INFINITY : Number(line[1]) * 1024;
-}
-
 /** One arena. Close it last: after the workers have left and the devices have stopped. */
 export class Arena {
   /** Kept by the main thread until close: V8 unmaps the whole reservation when the last reference goes. */
@@ -59,7 +53,7 @@ export class Arena {
   readonly native: Native;
   private readonly zones: Record<Zone, Ranges>;
   private readonly segments = new Map<number, Segment>();
-  private readonly heaps: { segment: Segment; ranges: Ranges }[] = [];
+  private readonly heap: Heap;
   private open = true;
 
   constructor(native: Native, options: ArenaOptions = {}) {
@@ -77,68 +71,82 @@ export class Arena {
     this.u8 = new Uint8Array(this.memory);
     const dmaEnd = Math.min(DMA_END, bytes / 2);
     this.zones = { dma: new Ranges('dma', WASM_PAGE, dmaEnd, PAGE), window: new Ranges('window', dmaEnd, bytes, PAGE) };
+    this.heap = new Heap({
+      map: (length, align) => this.mapMemory(length, { align }),
+      unmap: (segment) => this.unmap(segment),
+      zero: (offset, length) => this.u8.fill(0, offset, offset + length),
+    });
   }
 
-  /** Maps new zeroed DMA memory: a sealed memfd, all of it present. Throws `NO_MEMORY`, `ARENA_FULL`, `NO_HUGEPAGES`. */
+  /**
+   * Maps new zeroed DMA memory: a sealed memfd, all of it present. Throws `NO_MEMORY`, `ARENA_FULL`, `NO_HUGEPAGES`,
+   * `BAD_SIZE`.
+   */
   mapMemory(bytes: number, options: MemoryOptions = {}): Segment {
     this.requireOpen();
-    const huge = options.huge ?? 'no';
-    if (huge !== 'no') {
-      const segment = this.mapHuge(bytes, options, huge);
-      if (segment !== undefined) return segment;
+    const { huge = 'no', align = PAGE } = options;
+    checkSize(bytes, align);
+    if (huge === 'need') return this.mapHuge(bytes, align);
+    if (huge === 'try') {
+      try {
+        return this.mapHuge(bytes, align);
+      } catch (error) {
+        // Ordinary pages do as well, only slower; if even those are missing, the error is about them.
+        if (!(error instanceof ArenaError)) throw error;
+      }
     }
-    return this.mapPages(roundUp(bytes, PAGE), options.align ?? PAGE, 0, false);
+    const available = memoryAvailable();
+    if (bytes > available) throw noMemory(bytes, `only ${available} bytes of memory are available`);
+    try {
+      return this.mapPages(roundUp(bytes, PAGE), align, 0, false);
+    } catch (cause) {
+      throw syscallOf(cause) === undefined ? cause : noMemory(bytes, reasonOf(cause), cause);
+    }
   }
 
-  private mapHuge(bytes: number, options: MemoryOptions, huge: 'try' | 'need'): Segment | undefined {
+  private mapHuge(bytes: number, align: number): Segment {
     // The reservation is only 64 KiB-aligned: a huge page starts where base + offset is 2 MiB-aligned.
-    const remainder = HUGE_PAGE - this.native.addressRemainder(this.u8, HUGE_PAGE);
+    const remainder = (HUGE_PAGE - this.native.addressRemainder(this.u8, HUGE_PAGE)) % HUGE_PAGE;
+    const length = roundUp(bytes, HUGE_PAGE);
+    if (remainder % align !== 0)
+      throw noHugePages(length / HUGE_PAGE, `in this arena none starts at a multiple of ${align}`);
     try {
-      return this.mapPages(roundUp(bytes, HUGE_PAGE), Math.max(HUGE_PAGE, options.align ?? 0), remainder, true);
+      return this.mapPages(length, Math.max(HUGE_PAGE, align), remainder, true);
     } catch (cause) {
-      if (huge === 'try') return undefined;
-      throw new ArenaError(
-        'NO_HUGEPAGES',
-        {
-          what: `${bytes} bytes of 2 MiB pages`,
-          why: (cause as Error).message,
-          fix: `reserve them: echo ${Math.ceil(bytes / HUGE_PAGE)} > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages, or do without: hugepages: 'try'`,
-        },
-        { cause },
-      );
+      throw syscallOf(cause) === undefined ? cause : noHugePages(length / HUGE_PAGE, reasonOf(cause), cause);
     }
   }
 
   private mapPages(length: number, align: number, remainder: number, huge: boolean): Segment {
-    const available = memoryAvailable();
-    if (!huge && length > available) throw noMemory(length, `only ${available} bytes of memory are available`);
-    const offset = this.zones.dma.take(length, align, remainder % align);
+    const offset = this.zones.dma.take(length, align, remainder);
     try {
       const fd = this.native.mapMemory(this.u8, offset, length, huge);
       return this.remember({ offset, length, zone: 'dma', fd, huge });
-    } catch (cause) {
+    } catch (error) {
       this.zones.dma.give(offset);
-      const failed = syscallOf(cause);
-      throw noMemory(length, `${failed?.syscall ?? 'mapping'} failed (${(cause as Error).message})`, cause);
+      throw error;
     }
   }
 
-  /** Maps `length` bytes of `fd` at `fdOffset` (rings, registers) into the window zone. The fd stays the caller's. */
+  /**
+   * Maps `length` bytes of `fd` at `fdOffset` (rings, registers) into the window zone. The fd stays the caller's. A write
+   * to what is not `writable` ends the process. Throws `MAP_FAILED`, `ARENA_FULL`, `BAD_SIZE`.
+   */
   mapFd(fd: number, fdOffset: number, length: number, options: { readonly writable: boolean }): Segment {
     this.requireOpen();
+    checkSize(length, PAGE);
     const whole = roundUp(length, PAGE);
     const offset = this.zones.window.take(whole);
     try {
       this.native.mapFd(this.u8, offset, whole, fd, fdOffset, options.writable);
     } catch (cause) {
       this.zones.window.give(offset);
-      const failed = syscallOf(cause);
       throw new ArenaError(
         'MAP_FAILED',
         {
           what: `mapping ${length} bytes of fd ${fd} at ${fdOffset}`,
-          why: `${failed?.syscall ?? 'mmap'} failed (${(cause as Error).message})`,
-          fix: 'check that the range exists in the file and that it was opened for this access',
+          why: reasonOf(cause),
+          fix: 'check that the range begins on a page and exists in the file, and that it was opened for this access',
         },
         { cause, detail: { fd, fdOffset, length } },
       );
@@ -156,41 +164,24 @@ export class Arena {
       });
     }
     this.segments.delete(segment.offset);
-    this.native.unmap(this.u8, segment.offset, segment.length);
-    if (segment.fd >= 0) this.native.close(segment.fd);
-    this.zones[segment.zone].give(segment.offset);
+    try {
+      this.native.unmap(this.u8, segment.offset, segment.length);
+      // Only now: what could not be unmapped must not be given to anybody else.
+      this.zones[segment.zone].give(segment.offset);
+    } finally {
+      if (segment.fd >= 0) this.native.close(segment.fd);
+    }
   }
 
-  /** Allocates `bytes` of zeroed DMA memory for rings and counters, on cache lines of its own. */
-  allocate(bytes: number, align = CACHE_LINE): number {
+  /** Allocates `bytes` of zeroed DMA memory for rings and counters, on cache lines of its own. Throws as `mapMemory`. */
+  allocate(bytes: number, align?: number): number {
     this.requireOpen();
-    if (bytes <= HEAP_CHUNK / 4 && align <= PAGE) {
-      for (const { ranges } of this.heaps) {
-        const offset = ranges.tryTake(bytes, align);
-        if (offset !== undefined) return this.zero(offset, bytes);
-      }
-    }
-    const segment = this.mapMemory(Math.max(bytes, HEAP_CHUNK), { align: Math.max(align, PAGE) });
-    const ranges = new Ranges('heap', segment.offset, segment.offset + segment.length, CACHE_LINE);
-    this.heaps.push({ segment, ranges });
-    return ranges.take(bytes, align);
+    return this.heap.allocate(bytes, align);
   }
 
-  /** Returns what `allocate` gave. An empty heap chunk is unmapped. */
+  /** Returns what `allocate` gave. Throws `NOT_ALLOCATED`. */
   free(offset: number): void {
-    const at = this.heaps.findIndex((h) => offset >= h.segment.offset && offset < h.segment.offset + h.segment.length);
-    const heap = this.heaps[at];
-    if (heap === undefined) {
-      throw new ArenaError('NOT_ALLOCATED', {
-        what: `arena offset ${offset}`,
-        why: 'it is not in the heap',
-        fix: 'free each allocation once, by the offset that it returned',
-      });
-    }
-    heap.ranges.give(offset);
-    if (heap.ranges.used > 0) return;
-    this.heaps.splice(at, 1);
-    this.unmap(heap.segment);
+    this.heap.free(offset);
   }
 
   /** Segments that are mapped now. */
@@ -206,13 +197,16 @@ export class Arena {
   /** Unmaps everything. Idempotent. Stale views read zeros afterwards. */
   close(): void {
     this.open = false;
-    this.heaps.length = 0;
-    for (const segment of this.mapped()) this.unmap(segment);
-  }
-
-  private zero(offset: number, bytes: number): number {
-    this.u8.fill(0, offset, offset + bytes);
-    return offset;
+    this.heap.clear();
+    const errors: unknown[] = [];
+    for (const segment of this.mapped()) {
+      try {
+        this.unmap(segment);
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw errors[0];
   }
 
   private remember(segment: Segment): Segment {
@@ -224,12 +218,4 @@ export class Arena {
     if (this.open) return;
     throw new ArenaError('ARENA_CLOSED', { what: 'arena', why: 'it has been closed', fix: 'open a new engine' });
   }
-}
-
-function noMemory(bytes: number, why: string, cause?: unknown): ArenaError {
-  return new ArenaError(
-    'NO_MEMORY',
-    { what: `${bytes} bytes of frame or ring memory`, why, fix: 'ask for fewer or smaller frames, or free memory' },
-    { cause, detail: { bytes } },
-  );
 }

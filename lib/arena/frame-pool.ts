@@ -22,18 +22,34 @@ const MIN_FRAME = 512;
 const MAX_FRAME = 65_536;
 const MIN_ROOM = 256;
 
+const HUGE = ['no', 'try', 'need'];
+
+const isPowerOfTwo = (n: number): boolean => (n & (n - 1)) === 0;
+
 function check(options: Required<FramePoolOptions>): void {
-  const { frames, frameSize, headroom } = options;
+  const { frames, frameSize, headroom, hugepages } = options;
   const bad = (what: string, why: string, fix: string) => {
-    throw new ArenaError('BAD_FRAME_POOL', { what, why, fix }, { detail: { frames, frameSize, headroom } });
+    throw new ArenaError('BAD_FRAME_POOL', { what, why, fix }, { detail: { frames, frameSize, headroom, hugepages } });
   };
-  if (!Number.isInteger(frameSize) || frameSize < MIN_FRAME || frameSize > MAX_FRAME || (frameSize & (frameSize - 1)) !== 0) {
-    bad(`frame size ${frameSize}`, 'a frame is a power of two, so that its start is a mask', `use ${MIN_FRAME} to ${MAX_FRAME}; 2048 holds an ordinary packet`);
+  const fits = Number.isInteger(frameSize) && frameSize >= MIN_FRAME && frameSize <= MAX_FRAME;
+  if (!fits || !isPowerOfTwo(frameSize)) {
+    bad(
+      `frame size ${frameSize}`,
+      `it is no power of two from ${MIN_FRAME} to ${MAX_FRAME}`,
+      'use 2048, which holds an ordinary packet, or 16384 for jumbo frames',
+    );
   }
   if (!Number.isInteger(headroom) || headroom < 0 || headroom % 64 !== 0 || headroom + MIN_ROOM > frameSize) {
-    bad(`headroom ${headroom}`, `it is a multiple of 64 and leaves ${MIN_ROOM} bytes of a frame of ${frameSize}`, 'use 256, or larger frames');
+    bad(
+      `headroom ${headroom}`,
+      `it is no multiple of 64 that leaves ${MIN_ROOM} bytes of a frame of ${frameSize}`,
+      'use 256, or larger frames',
+    );
   }
-  if (!Number.isInteger(frames) || frames < 1) bad(`${frames} frames`, 'a pool needs at least one', 'use 4096 or more');
+  if (!Number.isSafeInteger(frames) || frames < 1) {
+    bad(`${frames} frames`, 'it is no number of frames', 'use one or more, 4096 or more for traffic');
+  }
+  if (!HUGE.includes(hugepages)) bad(`hugepages ${hugepages}`, 'it is no choice', `use ${HUGE.join(', ')}`);
 }
 
 /** A pool of frames. All of them start in the depot. */
@@ -49,9 +65,16 @@ export class FramePool {
     const { frames: count, frameSize, headroom } = geometry;
     this.arena = arena;
     this.segment = arena.mapMemory(count * frameSize, { huge: geometry.hugepages, align: Math.max(frameSize, 4096) });
-    const depot = arena.allocate(stackBytes(count));
-    const owners = debug ? arena.allocate(count) : 0;
-    this.plan = { base: this.segment.offset, count, frameSize, headroom, depot, owners };
+    let depot = 0;
+    try {
+      depot = arena.allocate(stackBytes(count));
+      const owners = debug ? arena.allocate(count) : 0;
+      this.plan = { base: this.segment.offset, count, frameSize, headroom, depot, owners };
+    } catch (error) {
+      if (depot !== 0) arena.free(depot);
+      arena.unmap(this.segment);
+      throw error;
+    }
     this.depot = new Int32Array(arena.memory, depot, DEPOT.first + count);
     this.refill(this.all());
   }
@@ -64,12 +87,6 @@ export class FramePool {
   /** Frames in the depot. */
   get inDepot(): number {
     return Atomics.load(this.depot, DEPOT.top);
-  }
-
-  /** Offsets of the frames in a stack of a worker that does not run. */
-  static stacked(memory: SharedArrayBuffer, stack: number): Int32Array {
-    const top = new Int32Array(memory, stack + DEPOT.top * 4, 1)[0];
-    return new Int32Array(memory, stack + DEPOT.first * 4, top);
   }
 
   /**
@@ -97,7 +114,7 @@ export class FramePool {
     Atomics.compareExchange(this.depot, DEPOT.lock, worker + 1, 0);
   }
 
-  /** Gives the memory back. */
+  /** Gives the memory back. Nobody may use the frames any more. */
   close(): void {
     if (this.plan.owners !== 0) this.arena.free(this.plan.owners);
     this.arena.free(this.plan.depot);

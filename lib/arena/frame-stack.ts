@@ -5,10 +5,10 @@
 import type { FrameStack } from '../queue.ts';
 import { DEPOT, type FramesPlan } from './frames-plan.ts';
 
-/** Frames moved between a worker's stack and the depot at a time. */
-const BULK = 256;
-/** A worker keeps at most this many spare frames; more go to the depot, where the others find them. */
-const KEEP = 4 * BULK;
+/**
+ * Frames moved between a worker's stack and the depot at a time: enough to make the lock cheap, and little of the pool.
+ */
+const bulkOf = (frames: number): number => Math.max(1, Math.min(256, frames >>> 6));
 
 /** Makes worker `worker`'s stack at arena offset `stack`; `frames` already there (after a restart) are kept. */
 export function makeFrameStack(memory: SharedArrayBuffer, plan: FramesPlan, stack: number, worker: number): FrameStack {
@@ -19,6 +19,9 @@ export function makeFrameStack(memory: SharedArrayBuffer, plan: FramesPlan, stac
   const headroom = plan.headroom;
   const start = ~(plan.frameSize - 1);
   const self = worker + 1;
+  const bulk = bulkOf(plan.count);
+  // A worker keeps at most this many spare frames; more go to the depot, where the others find them.
+  const keep = 4 * bulk;
   let top = own[topAt];
 
   // The lock is only tried, never waited for: a worker that does not get it does without until its next burst.
@@ -30,22 +33,23 @@ export function makeFrameStack(memory: SharedArrayBuffer, plan: FramesPlan, stac
   function fetch(count: number): void {
     if (!lock()) return;
     const have = depot[topAt];
-    const n = Math.min(have, Math.max(count, BULK));
+    const n = Math.min(have, Math.max(count, bulk));
     for (let i = 0; i < n; i = (i + 1) | 0) own[(first + top + i) | 0] = depot[(first + have - 1 - i) | 0];
+    // Out of the depot first: should this thread be ended here, the frames are lost until they are swept, not had twice.
+    depot[topAt] = (have - n) | 0;
     top = (top + n) | 0;
     own[topAt] = top;
-    depot[topAt] = (have - n) | 0;
     unlock();
   }
 
   function spill(): void {
     if (!lock()) return;
     const have = depot[topAt];
-    const n = (top - KEEP + BULK) | 0;
+    const n = (top - keep + bulk) | 0;
     for (let i = 0; i < n; i = (i + 1) | 0) depot[(first + have + i) | 0] = own[(first + top - 1 - i) | 0];
-    depot[topAt] = (have + n) | 0;
     top = (top - n) | 0;
     own[topAt] = top;
+    depot[topAt] = (have + n) | 0;
     unlock();
   }
 
@@ -67,7 +71,7 @@ export function makeFrameStack(memory: SharedArrayBuffer, plan: FramesPlan, stac
       own[(first + top) | 0] = offset & start;
       top = (top + 1) | 0;
       own[topAt] = top;
-      if (top > KEEP) spill();
+      if (top > keep) spill();
     },
     take(offsets, at, count) {
       let n = count;
@@ -84,7 +88,7 @@ export function makeFrameStack(memory: SharedArrayBuffer, plan: FramesPlan, stac
       for (let i = 0; i < n; i = (i + 1) | 0) own[(base + i) | 0] = offsets[(from + i) | 0] & start;
       top = (top + n) | 0;
       own[topAt] = top;
-      if (top > KEEP) spill();
+      if (top > keep) spill();
     },
   };
 }

@@ -6,12 +6,26 @@ interface Gap {
   end: number;
 }
 
-/** Hands out ranges of [start, end) in whole `unit`s (a power of two). */
+/** Throws `BAD_SIZE` unless `bytes` is a size and `align` a power of two. */
+export function checkSize(bytes: number, align: number): void {
+  const bad = (what: string, why: string, fix: string) => {
+    throw new ArenaError('BAD_SIZE', { what, why, fix }, { detail: { bytes, align } });
+  };
+  if (!Number.isSafeInteger(bytes) || bytes <= 0) bad(`${bytes} bytes`, 'it is no size', 'ask for one byte or more');
+  // Not by masks: an alignment may be 2^31 and more.
+  if (!Number.isSafeInteger(align) || align < 1 || !Number.isInteger(Math.log2(align))) {
+    bad(`alignment ${align}`, 'it is no power of two', 'use 64, 4096 …');
+  }
+}
+
+/** Hands out ranges of [start, end) in whole `unit`s (a power of two); start and end are multiples of it. */
 export class Ranges {
   readonly name: string;
   readonly unit: number;
+  /** In the order of addresses, and never two that touch. */
   private readonly gaps: Gap[];
   private readonly taken = new Map<number, number>();
+  private takenBytes = 0;
 
   constructor(name: string, start: number, end: number, unit: number) {
     this.name = name;
@@ -27,32 +41,32 @@ export class Ranges {
 
   /** Bytes that are taken. */
   get used(): number {
-    return [...this.taken.values()].reduce((a, b) => a + b, 0);
-  }
-
-  /** Length of the range that starts at `offset`, or undefined when none does. */
-  lengthAt(offset: number): number | undefined {
-    return this.taken.get(offset);
+    return this.takenBytes;
   }
 
   /**
-   * Takes `bytes`, rounded up to whole units, at an offset that is `remainder` modulo `align` (a power of two).
-   * Returns undefined when there is no room.
+   * Takes `bytes`, rounded up to whole units, at an offset that is `remainder` (a multiple of the unit) modulo `align`
+   * (a power of two). Returns undefined when there is no room. Throws `BAD_SIZE`.
    */
   tryTake(bytes: number, align = this.unit, remainder = 0): number | undefined {
+    checkSize(bytes, align);
     const length = Math.ceil(bytes / this.unit) * this.unit;
     for (const [i, gap] of this.gaps.entries()) {
       const start = gap.start + ((((remainder - gap.start) % align) + align) % align);
       if (start + length > gap.end) continue;
-      const rest = [{ start: gap.start, end: start }, { start: start + length, end: gap.end }];
+      const rest = [
+        { start: gap.start, end: start },
+        { start: start + length, end: gap.end },
+      ];
       this.gaps.splice(i, 1, ...rest.filter((g) => g.end > g.start));
       this.taken.set(start, length);
+      this.takenBytes += length;
       return start;
     }
     return undefined;
   }
 
-  /** As `tryTake`, but throws `ARENA_FULL`. */
+  /** As `tryTake`, but throws `ARENA_FULL` when there is no room. */
   take(bytes: number, align?: number, remainder?: number): number {
     const offset = this.tryTake(bytes, align, remainder);
     if (offset !== undefined) return offset;
@@ -79,16 +93,20 @@ export class Ranges {
       });
     }
     this.taken.delete(offset);
+    this.takenBytes -= length;
     const at = this.gaps.findIndex((g) => g.start > offset);
-    this.gaps.splice(at < 0 ? this.gaps.length : at, 0, { start: offset, end: offset + length });
-    this.merge();
+    const place = at < 0 ? this.gaps.length : at;
+    this.gaps.splice(place, 0, { start: offset, end: offset + length });
+    this.join(place + 1);
+    this.join(place);
   }
 
-  private merge(): void {
-    for (let i = this.gaps.length - 1; i > 0; i--) {
-      if (this.gaps[i - 1].end !== this.gaps[i].start) continue;
-      this.gaps[i - 1].end = this.gaps[i].end;
-      this.gaps.splice(i, 1);
-    }
+  /** Makes gap `i` and the one before it one, if they touch. */
+  private join(i: number): void {
+    const before = this.gaps[i - 1];
+    const gap = this.gaps[i];
+    if (before === undefined || gap === undefined || before.end !== gap.start) return;
+    before.end = gap.end;
+    this.gaps.splice(i, 1);
   }
 }

@@ -3,7 +3,7 @@
  * Free-running 32-bit indices, each on a cache line of its own; a descriptor is two words: offset, length.
  */
 import type { Burst } from '../queue.ts';
-import { indexAccess, storeFence } from './order.ts';
+import { type IndexAccess, indexAccess, storeFence } from './order.ts';
 
 /** Layout in 32-bit words: who writes what. */
 export const RING = {
@@ -35,9 +35,13 @@ export interface RingProducer {
 }
 
 /** Makes the producer's end of the ring of `size` (a power of two) at arena offset `at`. */
-export function makeRingProducer(memory: SharedArrayBuffer, at: number, size: number): RingProducer {
+export function makeRingProducer(
+  memory: SharedArrayBuffer,
+  at: number,
+  size: number,
+  { load, store }: IndexAccess = indexAccess(),
+): RingProducer {
   const words = new Int32Array(memory, at, RING.first + size * 2);
-  const { load, store } = indexAccess();
   const mask = size - 1;
   const first = RING.first;
   // Both indices live in the ring alone: it can be emptied while we stand still, and taken over by another worker.
@@ -68,7 +72,7 @@ export function makeRingProducer(memory: SharedArrayBuffer, at: number, size: nu
       published = false;
       // The index before `armed` is read, while the consumer writes `armed` before it reads the index: one of us sees it.
       storeFence(words, RING.producer, head);
-      return words[RING.armed] !== 0;
+      return load(words, RING.armed) !== 0;
     },
     pending() {
       seen = load(words, RING.consumer);
@@ -79,7 +83,7 @@ export function makeRingProducer(memory: SharedArrayBuffer, at: number, size: nu
 
 /** The consumer's end. */
 export interface RingConsumer {
-  /** Takes up to `burst.size` frames into `burst` from index 0; returns how many. */
+  /** Takes up to `burst.size` frames into `burst` from index 0; returns how many. Does not set `burst.count`. */
   take(burst: Burst): number;
   /** Asks to be woken. Returns true when there are frames already. */
   arm(): boolean;
@@ -87,9 +91,13 @@ export interface RingConsumer {
 }
 
 /** Makes the consumer's end of the ring of `size` (a power of two) at arena offset `at`. */
-export function makeRingConsumer(memory: SharedArrayBuffer, at: number, size: number): RingConsumer {
+export function makeRingConsumer(
+  memory: SharedArrayBuffer,
+  at: number,
+  size: number,
+  { load, store }: IndexAccess = indexAccess(),
+): RingConsumer {
   const words = new Int32Array(memory, at, RING.first + size * 2);
-  const { load, store } = indexAccess();
   const mask = size - 1;
   const first = RING.first;
   let seen = load(words, RING.producer);
