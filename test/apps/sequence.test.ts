@@ -44,6 +44,8 @@ describe('makeTracker', () => {
       const track = makeTracker(1);
       const model = makeModel();
       let n = start;
+      // First a full window, so that every number shares its place with an older one that came.
+      for (const end = n + WINDOW + 100; n < end; n++) expect(track(0, ...halves(n))).toBe(model.see(n));
       for (const step of walk) {
         n = Math.max(0, n + step);
         expect(track(0, ...halves(n))).toBe(model.see(n));
@@ -67,6 +69,17 @@ describe('makeTracker', () => {
     expect(track(0, 0, 1)).toBe(DUPLICATE);
     expect(track(0, 0, 0)).toBe(STALE);
   });
+
+  test.each([1, 6, WINDOW - 1, WINDOW, WINDOW + 1, 5 * WINDOW])(
+    'knows that numbers passed over have not come, after a gap of %i behind a full window',
+    (gap) => {
+      const track = makeTracker(2);
+      for (let n = 0; n < WINDOW; n++) expect(track(1, 0, n)).toBe(0);
+      const last = WINDOW + gap;
+      expect(track(1, 0, last)).toBe(gap);
+      for (let n = Math.max(WINDOW, last + 1 - WINDOW); n < last; n++) expect(track(1, 0, n), `number ${n}`).toBe(LATE);
+    },
+  );
 
   test('counts in order across the end of 32 bits', () => {
     const track = makeTracker(1);

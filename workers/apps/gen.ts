@@ -32,7 +32,7 @@ const RETRY_US = 100;
 /**
  * Sends round robin over the tx queues, up to one burst to each per call. Patient: what a tx queue does not accept is
  * offered again. Counters: `sent`; `tx_full` and `no_frame`, bursts that were cut short by a full queue or an empty
- * frame pool; `missed`, packets that the rate asked for and that could not be made in time.
+ * frame pool; `missed`, packets that the rate asked for and that were given up, over a tenth of a second late.
  *
  * Throws PlanError `BAD_APP_OPTION` and `NO_TX_QUEUE`, PortError `BAD_FRAME_SIZE` and `BAD_MAC`.
  */
