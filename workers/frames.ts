@@ -1,7 +1,10 @@
 /** An application's view of its worker's frames, and the ledger of what it did with them. Data half. */
 import type { Adder } from '../lib/arena/counters.ts';
-import type { Burst, Frames, FrameStack, RxQueue, TxQueue } from '../lib/queue.ts';
+import { type Burst, DROP, type FrameStack, type Frames, type RxQueue, type TxQueue } from '../lib/queue.ts';
 import { LEDGER } from './control.ts';
+
+/** Reasons from here on are the engine's: how many frames have no holder any more is told from their counters. */
+const REASONS = DROP.app_died;
 
 /** Makes a burst of up to `size` frames. */
 export function makeBurst(size: number): Burst {
@@ -18,7 +21,7 @@ export function makeFrames(memory: SharedArrayBuffer, stack: FrameStack, count: 
     burst: makeBurst,
     allocate(burst, at, wanted) {
       const free = (burst.size - at) | 0;
-      const n = stack.take(burst.offsets, at, wanted < free ? wanted : free);
+      const n = stack.take(burst.offsets, at, Math.min(wanted, free));
       count(LEDGER.allocated, n);
       return n;
     },
@@ -30,7 +33,8 @@ export function makeFrames(memory: SharedArrayBuffer, stack: FrameStack, count: 
     drop(burst, from, to, reason) {
       if (to <= from) return;
       stack.give(burst.offsets, from, to);
-      count((LEDGER.dropped + reason) | 0, (to - from) | 0);
+      const known = reason >>> 0 < REASONS ? reason : DROP.filter;
+      count((LEDGER.dropped + known) | 0, (to - from) | 0);
     },
   };
 }

@@ -10,8 +10,6 @@ import type { WorkerPlan } from './plan.ts';
 
 /** Rounds between looks at the control word: some microseconds under load. */
 const SLICE = 32;
-/** The longest sleep, in microseconds: the heartbeat must go on. */
-const LONGEST_SLEEP_US = 100_000;
 /** The longest sleep with a queue that cannot interrupt. */
 const POLL_US = 1000;
 
@@ -30,9 +28,12 @@ export interface Work {
 export interface Loop {
   /** Exchanged between calls of `run` only. */
   work: Work;
-  /** Runs until the control word or the mailbox changes, a burst function throws, or `slices` have passed. */
-  run(slices: number): LeaveReason;
-  /** Index in `polls` of the one that threw, and what it threw. */
+  /**
+   * Runs until the control word or the mailbox changes, something throws, or `slices` have passed. No sleep is longer
+   * than `sleepUs` microseconds.
+   */
+  run(slices: number, sleepUs: number): LeaveReason;
+  /** Index in `polls` of the one that threw, or -1 when it was a queue; and what it threw. */
   readonly thrown: { job: number; error: unknown };
 }
 
@@ -42,7 +43,7 @@ export function makeLoop(plan: WorkerPlan, clock: Clock, native: Native): Loop {
   const count = makeCounters(plan.wasm.buffer, plan.control + CONTROL.counters * 4, WORKER_COUNTERS.length);
   const idleNs = plan.mode === 'busy' ? Number.POSITIVE_INFINITY : plan.mode === 'adaptive' ? plan.idleUs * 1000 : 0;
   const thrown = { job: 0, error: undefined as unknown };
-  let current = 0;
+  let current = -1;
 
   function round({ polls, tx }: Work): number {
     let work = 0;
@@ -50,6 +51,7 @@ export function makeLoop(plan: WorkerPlan, clock: Clock, native: Native): Loop {
       current = job;
       work = (work + (polls[job]() | 0)) | 0;
     }
+    current = -1;
     for (let i = 0; i < tx.length; i = (i + 1) | 0) tx[i].kick();
     return work;
   }
@@ -78,7 +80,11 @@ export function makeLoop(plan: WorkerPlan, clock: Clock, native: Native): Loop {
     for (let i = 0; i < rx.length; i = (i + 1) | 0) if (rx[i].fd < 0 && most > POLL_US) most = POLL_US;
     Atomics.store(words, CONTROL.state, STATE.asleep);
     for (let i = 0; i < rx.length; i = (i + 1) | 0) waiting = rx[i].arm() || waiting;
-    if (!waiting && Atomics.load(words, CONTROL.command) === command && Atomics.load(words, CONTROL.posted) === posted) {
+    if (
+      !waiting &&
+      Atomics.load(words, CONTROL.command) === command &&
+      Atomics.load(words, CONTROL.posted) === posted
+    ) {
       const ready = native.epollWait(plan.epoll, most);
       count(WORKER.sleeps, 1);
       if (ready > 0) count(WORKER.interrupts, 1);
@@ -98,13 +104,13 @@ export function makeLoop(plan: WorkerPlan, clock: Clock, native: Native): Loop {
     }
   }
 
-  function run(slices: number): LeaveReason {
+  function run(slices: number, sleepUs: number): LeaveReason {
     const { work } = loop;
     const command = words[CONTROL.acknowledged];
     const posted = words[CONTROL.read];
     let lastWork = clock.now();
     for (let i = 0; i < slices; i++) {
-      words[CONTROL.timer] = LONGEST_SLEEP_US;
+      words[CONTROL.timer] = sleepUs;
       const idle = guarded(work);
       if (idle < 0) return 'threw';
       // Plain loads: this function is left and entered again often enough that V8 cannot keep them in a register.

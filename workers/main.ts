@@ -1,11 +1,11 @@
 /** Entry of every worker: attach the plan, run the loop, do what the main thread says. One call is one worker's life. */
-import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { setImmediate } from 'node:timers/promises';
-import { type PlainError, toPlainError, WorkerError } from '../lib/errors.ts';
-import type { BurstFunction } from '../lib/queue.ts';
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import { toPlainError, WorkerError } from '../lib/errors.ts';
 import { loadNative, type Native } from '../native/index.ts';
-import { attach, type Attached, type Job } from './attach.ts';
+import { attach } from './attach.ts';
 import { COMMAND, CONTROL, STATE } from './control.ts';
+import { Jobs } from './jobs.ts';
 import { type Loop, makeLoop } from './loop.ts';
 import type { AppName, Mail, Report, WorkerPlan, WorkerResult } from './plan.ts';
 
@@ -15,15 +15,14 @@ export interface WorkerTask {
   readonly port: MessagePort;
 }
 
-/** Slices between looks at the event loop while a module is being imported. */
-const SLICES_WHILE_LOADING = 64;
-const SLICES = 2 ** 30;
+/** Slices, and the longest sleep in microseconds, between looks at the event loop while a module is being imported. */
+const LOADING = { slices: 16, sleepUs: 250 } as const;
+/** Otherwise: only commands, mail and errors end a call of the loop. The heartbeat goes on between two sleeps. */
+const RUNNING = { slices: 2 ** 30, sleepUs: 100_000 } as const;
 /** Longest wait for the next command while standing still, in milliseconds. */
 const STANDSTILL_MS = 100;
 /** Sleeps may end this late, in nanoseconds: the kernel's default would be 50,000. */
 const TIMER_SLACK_NS = 1000;
-
-const idle: BurstFunction = () => 0;
 
 function pin(native: Native, cpu: number): void {
   try {
@@ -42,31 +41,38 @@ function pin(native: Native, cpu: number): void {
   }
 }
 
-/** A worker's life: its jobs, its loop, and what is being loaded meanwhile. */
+/** A worker's life: what it is told to do, and what it says about it. */
 class Worker {
   private readonly plan: WorkerPlan;
   private readonly port: MessagePort;
   private readonly words: Int32Array;
-  private readonly attached: Attached;
+  private readonly jobs: Jobs;
   private readonly loop: Loop;
-  private readonly jobs: (Job | undefined)[] = [];
-  private readonly detached = new Set<number>();
   private quiescent = false;
+  /** Applications that are being loaded. */
   private loading = 0;
 
-  constructor(plan: WorkerPlan, port: MessagePort, attached: Attached, loop: Loop) {
+  constructor(plan: WorkerPlan, port: MessagePort, jobs: Jobs, loop: Loop) {
     this.plan = plan;
     this.port = port;
-    this.attached = attached;
+    this.jobs = jobs;
     this.loop = loop;
     this.words = new Int32Array(plan.wasm.buffer, plan.control, CONTROL.clock);
   }
 
-  /** Makes all jobs. Throws what the first bad one throws. */
+  /** Makes all jobs. Throws what the first bad one throws, unless the worker ran before. */
   async prepare(): Promise<void> {
-    for (const job of this.plan.jobs) this.jobs.push(await this.attached.makeJob(job, job.app, 0));
+    for (const [index, job] of this.plan.jobs.entries()) {
+      if (job === null) continue;
+      try {
+        await this.jobs.place(index, job.app, job.version);
+      } catch (error) {
+        if (!this.plan.restarted) throw error;
+        this.send({ type: 'threw', job: index, error: toPlainError(error) });
+      }
+    }
     this.arrange();
-    this.send({ type: 'ready', counterNames: this.jobs.map((job) => job?.counterNames ?? []) });
+    this.send({ type: 'ready', counterNames: this.jobs.counterNames });
   }
 
   /** Runs until the main thread says leave. */
@@ -79,7 +85,8 @@ class Worker {
         this.standStill(command);
         continue;
       }
-      const reason = this.loop.run(this.loading > 0 ? SLICES_WHILE_LOADING : SLICES);
+      const { slices, sleepUs } = this.loading > 0 ? LOADING : RUNNING;
+      const reason = this.loop.run(slices, sleepUs);
       if (reason === 'threw') this.setAside();
       if (reason === 'mail') this.readMail();
       // Let imports and promises that the mail began go on.
@@ -106,56 +113,48 @@ class Worker {
     Atomics.add(this.words, CONTROL.heartbeat, 1);
   }
 
-  /** What the loop works on: nothing is called for a job that threw, or that makes packets while quiescent. */
   private arrange(): void {
-    const { attached, plan, jobs, detached } = this;
-    const attachedJobs = plan.jobs.filter((_, index) => !detached.has(index));
-    this.loop.work = {
-      polls: jobs.map((job) => (job === undefined || (this.quiescent && job.plan.rx === null) ? idle : job.poll)),
-      rx: attachedJobs.flatMap((job) => attached.rxOf(job) ?? []),
-      tx: [...new Set(attachedJobs.flatMap((job) => attached.txOf(job)))],
-    };
+    this.loop.work = this.jobs.work(this.quiescent);
   }
 
   private setAside(): void {
     const { job, error } = this.loop.thrown;
-    this.jobs[job] = undefined;
+    if (job < 0) throw error; // no application was running: it was a queue's own code, and the worker cannot go on
+    this.jobs.setAside(job);
     this.arrange();
     this.send({ type: 'threw', job, error: toPlainError(error) });
   }
 
   private readMail(): void {
     const posted = Atomics.load(this.words, CONTROL.posted);
-    for (;;) {
-      const message = receiveMessageOnPort(this.port);
-      if (message === undefined) break;
-      const mail = message.message as Mail;
-      if (mail.type === 'replace') void this.replace(mail.job, mail.app, mail.id);
-      else this.detach(mail.job, mail.id);
+    for (let mail = this.receive(); mail !== undefined; mail = this.receive()) {
+      if (mail.type === 'replace') void this.replace(mail.id, mail.job, mail.app, mail.version);
+      else this.detach(mail.id, mail.job);
     }
     Atomics.store(this.words, CONTROL.read, posted);
   }
 
-  private detach(job: number, id: number): void {
-    this.jobs[job] = undefined;
-    this.detached.add(job);
+  private receive(): Mail | undefined {
+    return receiveMessageOnPort(this.port)?.message as Mail | undefined;
+  }
+
+  private detach(id: number, job: number): void {
+    this.jobs.detach(job);
     this.arrange();
     this.send({ type: 'detached', id, job });
   }
 
-  private async replace(index: number, app: AppName, id: number): Promise<void> {
+  private async replace(id: number, job: number, app: AppName, version: number): Promise<void> {
     this.loading++;
-    let error: PlainError | undefined;
     try {
-      const job = await this.attached.makeJob(this.plan.jobs[index], app, id);
-      if (!this.detached.has(index)) this.jobs[index] = job;
+      await this.jobs.place(job, app, version);
       this.arrange();
-    } catch (thrown) {
-      error = toPlainError(thrown);
+      this.send({ type: 'replaced', id, job, counterNames: this.jobs.counterNames[job] ?? [] });
+    } catch (error) {
+      this.send({ type: 'replaced', id, job, counterNames: [], error: toPlainError(error) });
+    } finally {
+      this.loading--;
     }
-    this.loading--;
-    const counterNames = this.jobs[index]?.counterNames ?? [];
-    this.send({ type: 'replaced', id, job: index, counterNames, ...(error === undefined ? {} : { error }) });
   }
 
   private send(report: Report): void {
@@ -170,7 +169,7 @@ export default async function worker({ plan, port }: WorkerTask): Promise<Worker
     pin(native, plan.cpu);
     const attached = await attach(plan, native);
     const loop = makeLoop(plan, attached.clock, native);
-    const self = new Worker(plan, port, attached, loop);
+    const self = new Worker(plan, port, new Jobs(plan, attached), loop);
     await self.prepare();
     await self.live();
     return { reason: 'left' };

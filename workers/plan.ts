@@ -21,6 +21,10 @@ export interface AppName {
 export interface JobPlan {
   readonly id: number;
   readonly app: AppName;
+  /** Counts the replacements of the application: each is imported anew. */
+  readonly version: number;
+  /** Names of the application's own counters so far. */
+  readonly counterNames: readonly string[];
   readonly rx: QueuePlan | null;
   readonly rxPort: PortFacts | null;
   readonly tx: readonly QueuePlan[];
@@ -46,19 +50,29 @@ export interface WorkerPlan {
   /** Eventfd by which the main thread wakes it, and the epoll set with it and the rx queues' eventfds. The main thread owns them. */
   readonly wakeFd: number;
   readonly epoll: number;
-  readonly jobs: readonly JobPlan[];
+  /** Null: the job has been taken out. */
+  readonly jobs: readonly (JobPlan | null)[];
+  /** The worker ran before: a job whose application cannot be made again is reported, and the others go on. */
+  readonly restarted: boolean;
 }
 
 /** Main thread to worker; `id` comes back in the answer. */
 export type Mail =
   /** Put another application (or the same anew) in job `job`. */
-  | { readonly type: 'replace'; readonly id: number; readonly job: number; readonly app: AppName }
+  | {
+      readonly type: 'replace';
+      readonly id: number;
+      readonly job: number;
+      readonly app: AppName;
+      readonly version: number;
+    }
   /** Leave job `job` and touch the queues no more that only it had: its port is going away. */
   | { readonly type: 'detach'; readonly id: number; readonly job: number };
 
-/** Worker to main thread. */
+/** Worker to main thread. Frames that an application left behind have been counted by then: see `JOB_COUNTERS`. */
 export type Report =
-  | { readonly type: 'ready'; readonly counterNames: readonly (readonly string[])[] }
+  /** Null: the job has no application, see `threw`. */
+  | { readonly type: 'ready'; readonly counterNames: readonly (readonly string[] | null)[] }
   | { readonly type: 'threw'; readonly job: number; readonly error: PlainError }
   | { readonly type: 'detached'; readonly id: number; readonly job: number }
   | {

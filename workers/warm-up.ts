@@ -36,7 +36,7 @@ export function scratchContext(
   for (let i = 0; i < SCRATCH_FRAMES; i++) depot[DEPOT.first + i] = base + (i % REAL_FRAMES) * geometry.frameSize;
   depot[DEPOT.top] = SCRATCH_FRAMES;
   const stack = makeFrameStack(memory, plan, scratch(stackBytes(SCRATCH_FRAMES)), 0);
-  return { memory, stack, clock, scratch, kick: () => {} };
+  return { memory, stack, clock, scratch, kick: () => {}, kickTx: () => 0, kickRx: () => 0 };
 }
 
 function warmStack(stack: FrameStack): void {

@@ -1,8 +1,7 @@
 /**
  * Counters: u64 in the arena, one writer each, readable from any thread at any time.
  * Two 32-bit halves, low first. JavaScript has no cheap 64-bit integer, so the writer touches only the low half until
- * it wraps (once in 4 billion); while it carries, bit 31 of the high half tells readers to look again. A count is
- * below 2^63.
+ * it wraps (once in 4 billion); while it carries, bit 31 of the high half tells readers so. A count is below 2^63.
  */
 
 /** Bytes that `count` counters occupy. */
@@ -39,12 +38,21 @@ export function readCounter(memory: SharedArrayBuffer, offset: number, index: nu
   const words = new Int32Array(memory, offset + index * 8, 2);
   let high = 0;
   let low = 0;
+  // The low half belongs to the high half if that is the same before and after. It changes three times in 4 billion.
   for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
     high = Atomics.load(words, 1);
     low = Atomics.load(words, 0);
-    if ((high & CARRYING) === 0 && Atomics.load(words, 1) === high) break;
+    if (Atomics.load(words, 1) === high) break;
   }
-  return (BigInt(high & ~CARRYING) << 32n) | BigInt(low >>> 0);
+  return (BigInt(highHalf(high, low)) << 32n) | BigInt(low >>> 0);
+}
+
+/** The high half without its mark, when `low` was read with it. */
+function highHalf(high: number, low: number): number {
+  if ((high & CARRYING) === 0) return high;
+  // In the middle of a carry. A low half that has wrapped is less than one addition, so below 2^31; one that has not
+  // yet is above.
+  return (high & ~CARRYING) + (low >= 0 ? 1 : 0);
 }
 
 /** Reads the counters `names` stand for, in their order. */
@@ -54,4 +62,16 @@ export function readCounters(
   names: readonly string[],
 ): Record<string, bigint> {
   return Object.fromEntries(names.map((name, i) => [name, readCounter(memory, offset, i)]));
+}
+
+/**
+ * Brings counters in order whose writer's thread was ended: in the middle of a carry it left the mark, which says
+ * something else once the low half goes on. The caller is their writer from now on.
+ */
+export function mendCounters(memory: SharedArrayBuffer, offset: number, count: number): void {
+  const words = new Int32Array(memory, offset, count * 2);
+  for (let at = 0; at < words.length; at += 2) {
+    const high = words[at + 1];
+    if ((high & CARRYING) !== 0) Atomics.store(words, at + 1, highHalf(high, words[at]));
+  }
 }

@@ -14,7 +14,11 @@ const isBuiltIn = (name: string): boolean => (BUILT_IN_APPS as readonly string[]
 
 function missing(module: string, why: string, cause?: unknown): WorkerError {
   const fix = `check the path; built in are ${BUILT_IN_APPS.join(', ')}`;
-  return new WorkerError('APP_MODULE_MISSING', { what: `application ${module}`, why, fix }, { cause, detail: { module } });
+  return new WorkerError(
+    'APP_MODULE_MISSING',
+    { what: `application ${module}`, why, fix },
+    { cause, detail: { module } },
+  );
 }
 
 function urlOf(module: string): string {

@@ -1,9 +1,8 @@
 /** The workers of a run and their jobs: made from the plan, freed at the end. Control half. */
-import { Piscina } from 'piscina';
 import type { AppName, JobPlan, Report, WorkerPlan } from '../../workers/plan.ts';
 import type { Arena } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
-import type { Pktio } from '../pktio/types.ts';
+import type { Pktio, QueueHandle } from '../pktio/types.ts';
 import type { PortFacts } from '../queue.ts';
 import { resolveApp } from './apps.ts';
 import { Backoff } from './backoff.ts';
@@ -23,15 +22,27 @@ export interface Means {
 
 /** A job of a run. */
 export interface CrewJob {
-  readonly spec: JobSpec;
-  readonly worker: Worker;
-  /** Its number in its worker. */
+  /** Its number in the list that `run` was called with, and in its worker. */
+  readonly number: number;
   readonly index: number;
-  app: AppName;
-  counterNames: readonly string[];
-  state: 'running' | 'down' | 'detached';
-  failures: number;
+  readonly worker: Worker;
+  /** Undefined: it receives nothing. */
+  readonly rxPort: Pktio | undefined;
+  readonly txPorts: readonly Pktio[];
+  readonly rx: QueueHandle | undefined;
+  readonly tx: readonly QueueHandle[];
   readonly backoff: Backoff;
+  app: AppName;
+  /** Counts the replacements of `app`. */
+  version: number;
+  counterNames: readonly string[];
+  /** `detached`: a port of it has gone, and it does not come back. */
+  state: 'running' | 'down' | 'detached';
+  /** It is to be detached: its worker is not started with it again. */
+  leaving: boolean;
+  failures: number;
+  /** Why it failed last. */
+  failure: Error | undefined;
 }
 
 /** Who hears of workers. */
@@ -45,43 +56,35 @@ export interface Crew {
   readonly workers: readonly Worker[];
   /** In the order of the list that `run` was called with. */
   readonly jobs: readonly CrewJob[];
-  free(): Promise<void>;
+  /** What `worker` is to do now: its jobs that are attached, with the applications that they have now. */
+  planOf(worker: Worker, restarted: boolean): WorkerPlan;
+  /** Ends the threads and gives the memory back. Resolves to the workers whose threads have not ended. */
+  free(): Promise<readonly Worker[]>;
 }
 
-function factsOf(name: string, ports: ReadonlyMap<string, Pktio>): PortFacts {
-  const port = ports.get(name) as Pktio;
-  return { name, index: [...ports.keys()].indexOf(name), mac: port.mac, mtu: port.mtu };
+/** No workers yet. */
+export const NO_CREW: Crew = {
+  workers: [],
+  jobs: [],
+  planOf: () => {
+    throw new Error('there is no crew');
+  },
+  free: async () => [],
+};
+
+/** Longest wait for the threads to end, in milliseconds: they are idle, unless one is stuck. */
+const CLOSE_MS = 2000;
+
+function factsOf(port: Pktio, ports: ReadonlyMap<string, Pktio>): PortFacts {
+  return { name: port.name, index: [...ports.values()].indexOf(port), mac: port.mac, mtu: port.mtu };
 }
 
-function jobPlan(id: number, planned: PlannedJob, app: AppName, block: number, ports: Means['ports']): JobPlan {
-  const queue = (direction: 'rx' | 'tx', { port, queue: n }: { port: string; queue: number }) =>
-    (ports.get(port) as Pktio).queues[direction][n].plan;
-  return {
-    id,
-    app,
-    rx: planned.rx === null ? null : queue('rx', planned.rx),
-    rxPort: planned.rx === null ? null : factsOf(planned.rx.port, ports),
-    tx: planned.tx.map((t) => queue('tx', t)),
-    txPorts: planned.tx.map((t) => factsOf(t.port, ports)),
-    block,
-  };
-}
-
-function makePool(size: number, heapMb: number): Piscina {
-  const here = import.meta.url;
-  const pool = new Piscina({
-    filename: new URL(`../../workers/main.${here.endsWith('.ts') ? 'ts' : 'js'}`, here).href,
-    minThreads: size,
-    maxThreads: size,
-    concurrentTasksPerWorker: 1,
-    idleTimeout: Number.POSITIVE_INFINITY,
-    // The workers never look at the pool while they run: nothing to be gained by waiting for its messages.
-    atomics: 'disabled',
-    resourceLimits: { maxOldGenerationSizeMb: heapMb },
-  });
-  // A thread that ends between two tasks is replaced; whoever starts a task on it hears of it there.
-  pool.on('error', () => {});
-  return pool;
+/** A worker, and what has to be given back when its thread has ended. */
+interface Place {
+  readonly memory: WorkerMemory;
+  readonly fds: number[];
+  worker?: Worker;
+  epoll?: number;
 }
 
 /** Makes the crew for `assignment`. The ports are started. Nothing runs yet. */
@@ -94,45 +97,114 @@ export async function makeCrew(
   const { arena, frames, settings, ports } = means;
   const { native } = arena;
   const apps = specs.map((spec) => resolveApp(spec.app));
-  const pool = makePool(assignment.workers.length, settings.heapMb);
-  const fds: number[] = [];
-  const memories: WorkerMemory[] = [];
+  const facts = new Map([...ports.values()].map((port) => [port, factsOf(port, ports)]));
   const jobs: CrewJob[] = [];
-  const free = async () => {
-    await pool.destroy();
-    for (const fd of fds) native.close(fd);
-    for (const memory of memories) memory.free();
+  const places: Place[] = [];
+
+  const makeJob = (planned: PlannedJob, worker: Worker, index: number): CrewJob => {
+    const portOf = ({ port }: { port: string }) => ports.get(port) as Pktio;
+    const rxPort = planned.rx === null ? undefined : portOf(planned.rx);
+    return {
+      number: planned.job,
+      index,
+      worker,
+      rxPort,
+      txPorts: planned.tx.map(portOf),
+      rx: planned.rx === null ? undefined : rxPort?.queues.rx[planned.rx.queue],
+      tx: planned.tx.map((t) => portOf(t).queues.tx[t.queue]),
+      backoff: new Backoff(settings.restartMs),
+      app: apps[planned.job],
+      version: 0,
+      counterNames: [],
+      state: 'running',
+      leaving: false,
+      failures: 0,
+      failure: undefined,
+    };
   };
 
-  const makeWorker = ({ cpu, jobs: mine }: PlannedWorker, id: number): Worker => {
-    const memory = new WorkerMemory(arena, frames.plan.count, mine.length);
-    memories.push(memory);
-    const plans = mine.map((planned, i) => jobPlan(planned.job, planned, apps[planned.job], memory.blocks[i], ports));
-    const wakeFd = native.eventfd();
-    fds.push(wakeFd);
-    const epoll = native.epollCreate();
-    fds.push(epoll);
-    const waits = new Set([wakeFd, ...plans.flatMap(({ rx }) => (rx === null || rx.fd < 0 ? [] : [rx.fd]))]);
-    for (const fd of waits) native.epollAdd(epoll, fd);
+  const own = (place: Place, fd: number): number => {
+    place.fds.push(fd);
+    return fd;
+  };
+
+  const makeWorker = ({ cpu, jobs: mine }: PlannedWorker, id: number): void => {
+    const place: Place = { memory: new WorkerMemory(arena, frames.plan.count, mine.length), fds: [] };
+    places.push(place);
+    const wakeFd = own(place, native.eventfd());
+    const epoll = own(place, native.epollCreate());
+    const worker: Worker = new Worker(
+      { id, cpu, wakeFd },
+      place.memory,
+      { native, heapMb: settings.heapMb },
+      {
+        report: (report) => listener.report(worker, report),
+        died: (error) => listener.died(worker, error),
+      },
+    );
+    place.worker = worker;
+    place.epoll = epoll;
+    const made = mine.map((planned, index) => makeJob(planned, worker, index));
+    for (const job of made) jobs[job.number] = job;
+    const rxFds = made.flatMap(({ rx }) => (rx === undefined || rx.plan.fd < 0 ? [] : [rx.plan.fd]));
+    for (const fd of new Set([wakeFd, ...rxFds])) native.epollAdd(epoll, fd);
+  };
+
+  const jobPlan = (job: CrewJob): JobPlan => ({
+    id: job.number,
+    app: job.app,
+    version: job.version,
+    counterNames: job.counterNames,
+    rx: job.rx?.plan ?? null,
+    rxPort: job.rxPort === undefined ? null : (facts.get(job.rxPort) as PortFacts),
+    tx: job.tx.map(({ plan }) => plan),
+    txPorts: job.txPorts.map((port) => facts.get(port) as PortFacts),
+    block: job.worker.memory.blocks[job.index],
+  });
+
+  const planOf = (worker: Worker, restarted: boolean): WorkerPlan => {
     const { mode, idleUs, burst } = settings;
-    const { control, stack, scratch } = memory;
-    const wasm = arena.wasm;
-    const plan: WorkerPlan = { id, cpu, wasm, mode, idleUs, burst, frames: frames.plan, stack, control, scratch, wakeFd, epoll, jobs: plans };
-    const worker: Worker = new Worker(plan, memory, native, pool, {
-      report: (report) => listener.report(worker, report),
-      died: (error) => listener.died(worker, error),
-    });
-    for (const [index, { job }] of mine.entries()) {
-      const backoff = new Backoff(settings.restartMs);
-      jobs[job] = { spec: specs[job], worker, index, app: apps[job], counterNames: [], state: 'running', failures: 0, backoff };
+    const { control, stack, scratch } = worker.memory;
+    const mine = jobs.filter((job) => job.worker === worker).sort((a, b) => a.index - b.index);
+    return {
+      id: worker.id,
+      cpu: worker.cpu,
+      wasm: arena.wasm,
+      mode,
+      idleUs,
+      burst,
+      frames: frames.plan,
+      stack,
+      control,
+      scratch,
+      wakeFd: worker.wakeFd,
+      epoll: places[worker.id].epoll as number,
+      jobs: mine.map((job) => (job.leaving ? null : jobPlan(job))),
+      restarted,
+    };
+  };
+
+  const release = ({ memory, fds }: Place): void => {
+    for (const fd of fds.splice(0)) native.close(fd);
+    // A closed arena has taken all of its memory back.
+    if (arena.mapped().length > 0) memory.free();
+  };
+
+  const free = async (): Promise<readonly Worker[]> => {
+    const closed = await Promise.all(places.map(({ worker }) => worker?.close(CLOSE_MS) ?? true));
+    for (const [i, place] of places.entries()) {
+      // A thread that is stuck may still write to its memory, and wait on its fds, until it has ended.
+      if (closed[i]) release(place);
+      else place.worker?.whenEnded(() => release(place));
     }
-    return worker;
+    return places.flatMap(({ worker }, i) => (closed[i] || worker === undefined ? [] : [worker]));
   };
 
   try {
-    return { workers: assignment.workers.map(makeWorker), jobs, free };
+    for (const [id, planned] of assignment.workers.entries()) makeWorker(planned, id);
   } catch (error) {
     await free();
     throw error;
   }
+  return { workers: places.map(({ worker }) => worker as Worker), jobs, planOf, free };
 }

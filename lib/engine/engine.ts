@@ -3,21 +3,25 @@ import { loadNative } from '../../native/index.ts';
 import { Arena } from '../arena/arena.ts';
 import { FramePool } from '../arena/frame-pool.ts';
 import { memoryDevio } from '../devios/memory.ts';
+import { xskDevio } from '../devios/xsk.ts';
 import { loopDriver } from '../drivers/loop/device.ts';
 import { nullDriver } from '../drivers/null/device.ts';
 import { pairDriver } from '../drivers/pair/device.ts';
 import { pcapDriver } from '../drivers/pcap/device.ts';
+import { xdpDriver } from '../drivers/xdp/device.ts';
 import { FILE_ENUMERATOR_API, fileClass } from '../enumerators/file.ts';
 import { MEMORY_ENUMERATOR_API, memoryClass } from '../enumerators/memory.ts';
-import { LinecardError, PlanError, PortError } from '../errors.ts';
+import { NETDEV_ENUMERATOR_API, NetdevTable, netdevClass } from '../enumerators/netdev.ts';
+import { PlanError, PortError } from '../errors.ts';
 import { Framework } from '../framework/framework.ts';
 import type { Device } from '../framework/types.ts';
 import type { Pktio, PortConfig } from '../pktio/types.ts';
-import type { Means } from './crew.ts';
 import { readCpus } from './cpus.ts';
+import type { Means } from './crew.ts';
 import { plan } from './plan.ts';
 import { Run } from './run.ts';
 import { engineSettings } from './settings.ts';
+import { stuck } from './supervisor.ts';
 import type { Assignment, EngineOptions, JobSpec } from './types.ts';
 
 /**
@@ -46,6 +50,8 @@ export class Engine {
   private readonly means: Means & { readonly ports: Map<string, Pktio> };
   private readonly devices = new Map<Pktio, Device>();
   private current: Run | undefined;
+  /** The run before, as long as a thread of it is stuck. */
+  private unfinished: Run | undefined;
   private closing: Promise<void> | undefined;
 
   /** Use `openEngine`. */
@@ -54,9 +60,14 @@ export class Engine {
     this.framework = new Framework({ onQuiesce: (device) => this.quiesce(device) });
     const { arena } = means;
     const pcap = pcapDriver({ flock: (fd) => arena.native.flock(fd) });
-    for (const enumeratorClass of [memoryClass(), fileClass()]) this.framework.registerClass(enumeratorClass);
-    for (const api of [MEMORY_ENUMERATOR_API, FILE_ENUMERATOR_API]) this.framework.registerDevio(memoryDevio(arena, api));
-    for (const driver of [nullDriver(), loopDriver(), pairDriver(), pcap]) this.framework.registerDriver(driver);
+    const netdevs = new NetdevTable(arena.native);
+    for (const enumeratorClass of [memoryClass(), fileClass(), netdevClass(netdevs)])
+      this.framework.registerClass(enumeratorClass);
+    for (const api of [MEMORY_ENUMERATOR_API, FILE_ENUMERATOR_API])
+      this.framework.registerDevio(memoryDevio(arena, api));
+    this.framework.registerDevio(xskDevio(arena, means.frames, netdevs, NETDEV_ENUMERATOR_API));
+    for (const driver of [nullDriver(), loopDriver(), pairDriver(), pcap, xdpDriver()])
+      this.framework.registerDriver(driver);
   }
 
   /** The arena, for drivers of your own. */
@@ -69,7 +80,7 @@ export class Engine {
     return this.means.ports;
   }
 
-  /** The run that goes on, if any. */
+  /** The run that goes on or is being started, if any. */
   get activeRun(): Run | undefined {
     return this.current;
   }
@@ -104,7 +115,11 @@ export class Engine {
     }
     const device = this.devices.get(port);
     if (device === undefined) {
-      throw new PortError('NOT_OPEN', { what: `port ${port.name}`, why: 'it is not open in this engine', fix: 'close each port once' });
+      throw new PortError('NOT_OPEN', {
+        what: `port ${port.name}`,
+        why: 'it is not open in this engine',
+        fix: 'close each port once',
+      });
     }
     await this.framework.release(device);
     this.forget(port);
@@ -123,19 +138,20 @@ export class Engine {
 
   /**
    * Runs `jobs` over the open ports; resolves when packets flow. One run at a time. Throws PlanError, WorkerError, and
-   * what starting a port throws; nothing runs then.
+   * what starting a port throws; nothing runs then, and the ports are stopped again.
    */
   async run(jobs: readonly JobSpec[]): Promise<Run> {
     this.requireOpen();
-    if (this.current !== undefined) {
-      throw new PlanError('RUNNING', { what: 'run', why: 'another run goes on', fix: 'stop it first, or open a second engine' });
-    }
-    const assignment = this.plan(jobs);
-    const run = await Run.start(this.means, assignment, jobs);
+    this.requireIdle();
+    const run = new Run(this.means, this.plan(jobs));
     this.current = run;
-    void run.done.then(() => {
-      this.current = undefined;
-    });
+    try {
+      await run.begin(jobs);
+    } catch (error) {
+      this.leave(run);
+      throw error;
+    }
+    void run.done.then(() => this.leave(run));
     return run;
   }
 
@@ -155,17 +171,38 @@ export class Engine {
     this.means.ports.delete(port.name);
   }
 
+  private leave(run: Run): void {
+    if (this.current !== run) return;
+    this.current = undefined;
+    this.unfinished = run;
+  }
+
   private async shutDown(): Promise<void> {
-    await this.current?.stop();
-    await this.framework.stop();
-    this.means.frames.close();
-    this.means.arena.close();
+    try {
+      await this.current?.abandon(closed());
+      await this.framework.stop();
+      this.means.frames.close();
+    } finally {
+      this.means.arena.close();
+    }
   }
 
   private requireOpen(): void {
-    if (this.closing === undefined) return;
-    throw new LinecardError('ENGINE_CLOSED', { what: 'engine', why: 'it has been closed', fix: 'open another one' });
+    if (this.closing !== undefined) throw closed();
   }
+
+  private requireIdle(): void {
+    if (this.current !== undefined) {
+      const text = { what: 'run', why: 'another run goes on', fix: 'stop it first, or open a second engine' };
+      throw new PlanError('RUNNING', text);
+    }
+    const [thread] = this.unfinished?.stuckWorkers ?? [];
+    if (thread !== undefined) throw stuck(thread); // its queues are where the next ones would be
+  }
+}
+
+function closed(): PortError {
+  return new PortError('ENGINE_CLOSED', { what: 'engine', why: 'it has been closed', fix: 'open another one' });
 }
 
 function nodeOf(device: Device | undefined): number | undefined {

@@ -1,5 +1,9 @@
 /** The ledger: every frame ends in exactly one counter, and all of them together are the pool. Pure. */
+import { heldBy } from '../../workers/ledger.ts';
+import type { FramePool } from '../arena/frame-pool.ts';
 import type { Counters, PortStats } from '../pktio/types.ts';
+import type { CrewJob } from './crew.ts';
+import type { Worker } from './worker.ts';
 
 /** A job's frames by name: see `JOB_COUNTERS`. */
 export type JobCounters = Counters;
@@ -20,12 +24,6 @@ export interface Ledger {
   /** What does not add up, one sentence each. */
   readonly errors: readonly string[];
   readonly balanced: boolean;
-}
-
-/** Frames that a job holds, by its counters: what came in less what went out. */
-export function heldBy(job: JobCounters): bigint {
-  const out = Object.entries(job).filter(([name]) => name === 'accepted' || name === 'consumed' || name.startsWith('dropped_'));
-  return (job.delivered ?? 0n) + (job.allocated ?? 0n) - out.reduce((sum, [, n]) => sum + n, 0n);
 }
 
 /** Accepted less completed and failed: what must be in flight on a tx side. */
@@ -56,9 +54,39 @@ export function balance({ total, free, inRings, lost, jobs, ports }: LedgerInput
   const missing = total - free - inRings;
   equal('frames missing from the pool, and frames held or lost', BigInt(missing), held + BigInt(lost));
   for (const { name, stats, inRings: flying } of ports) {
-    equal(`${name}: tx accepted less completed and failed, and frames in its rings`, inFlight(stats.tx), BigInt(flying));
+    equal(
+      `${name}: tx accepted less completed and failed, and frames in its rings`,
+      inFlight(stats.tx),
+      BigInt(flying),
+    );
   }
-  equal('packets received by ports and delivered to jobs', sum(ports.map((p) => p.stats.rx.packets ?? 0n)), sum(jobs.map((j) => j.delivered ?? 0n)));
-  equal('packets accepted from jobs and by ports', sum(jobs.map((j) => j.accepted ?? 0n)), sum(ports.map((p) => p.stats.tx.packets ?? 0n)));
+  equal(
+    'packets received by ports and delivered to jobs',
+    sum(ports.map((p) => p.stats.rx.packets ?? 0n)),
+    sum(jobs.map((j) => j.delivered ?? 0n)),
+  );
+  equal(
+    'packets accepted from jobs and by ports',
+    sum(jobs.map((j) => j.accepted ?? 0n)),
+    sum(ports.map((p) => p.stats.tx.packets ?? 0n)),
+  );
   return { total, free, inRings, held: Number(held), lost, missing, errors, balanced: errors.length === 0 };
+}
+
+/** The ledger of a run in which nobody works any more; `lost` is what was not swept up. */
+export function settle(
+  pool: FramePool,
+  workers: readonly Worker[],
+  jobs: readonly CrewJob[],
+  ports: LedgerInput['ports'],
+  lost: number,
+): Ledger {
+  return balance({
+    total: pool.plan.count,
+    free: pool.inDepot + workers.reduce((sum, { memory }) => sum + memory.stacked, 0),
+    inRings: ports.reduce((sum, port) => sum + port.inRings, 0),
+    lost,
+    jobs: jobs.map(({ worker, index }) => worker.memory.jobLedger(index)),
+    ports,
+  });
 }

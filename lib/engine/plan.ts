@@ -49,21 +49,40 @@ function checkQueues(jobs: readonly JobSpec[], ports: ReadonlyMap<string, PlanPo
   for (const [index, { rx, tx = [] }] of jobs.entries()) {
     const unknown = [...(rx === undefined ? [] : [rx.port]), ...tx].find((name) => !ports.has(name));
     if (unknown !== undefined) {
-      fail('NO_SUCH_PORT', `job ${index}`, `port ${unknown} is not open`, `open it first; open are: ${[...ports.keys()].join(', ') || 'none'}`, { port: unknown });
+      fail(
+        'NO_SUCH_PORT',
+        `job ${index}`,
+        `port ${unknown} is not open`,
+        `open it first; open are: ${[...ports.keys()].join(', ') || 'none'}`,
+        { port: unknown },
+      );
     }
     if (rx === undefined) {
-      if (tx.length === 0) fail('IDLE_JOB', `job ${index}`, 'it has neither an rx queue nor a tx port', 'give it one of them');
+      if (tx.length === 0)
+        fail('IDLE_JOB', `job ${index}`, 'it has neither an rx queue nor a tx port', 'give it one of them');
       continue;
     }
     const { port, queue = 0 } = rx;
     const { rxQueues } = ports.get(port) as PlanPort;
     if (!Number.isInteger(queue) || queue < 0 || queue >= rxQueues) {
-      fail('NO_SUCH_QUEUE', `job ${index}: rx queue ${queue} of port ${port}`, `the port has ${rxQueues}`, `use 0 to ${rxQueues - 1}, or configure the port with more rxQueues`, { port, queue });
+      fail(
+        'NO_SUCH_QUEUE',
+        `job ${index}: rx queue ${queue} of port ${port}`,
+        `the port has ${rxQueues}`,
+        `use 0 to ${rxQueues - 1}, or configure the port with more rxQueues`,
+        { port, queue },
+      );
     }
     const key = `${port} ${queue}`;
     const first = taken.get(key);
     if (first !== undefined) {
-      fail('QUEUE_TAKEN', `job ${index}: rx queue ${queue} of port ${port}`, `job ${first} has it`, 'give each rx queue to one job', { port, queue });
+      fail(
+        'QUEUE_TAKEN',
+        `job ${index}: rx queue ${queue} of port ${port}`,
+        `job ${first} has it`,
+        'give each rx queue to one job',
+        { port, queue },
+      );
     }
     taken.set(key, index);
   }
@@ -76,16 +95,24 @@ function usableCpus({ present, allowed, isolated, chosen }: PlanCpus): number[] 
   }
   for (const [index, cpu] of chosen.entries()) {
     checkCpu(cpu, present, allowed);
-    if (chosen.indexOf(cpu) !== index) fail('CPU_TAKEN', `cpu ${cpu}`, 'it is named twice', 'name each cpu once', { cpu });
+    if (chosen.indexOf(cpu) !== index)
+      fail('CPU_TAKEN', `cpu ${cpu}`, 'it is named twice', 'name each cpu once', { cpu });
   }
   if (chosen.length === 0) fail('NO_CPUS', 'cpus', 'the list is empty', 'name at least one, or leave it out');
   return [...chosen];
 }
 
 function checkCpu(cpu: number, present: readonly number[], allowed: readonly number[]): void {
-  if (!present.includes(cpu)) fail('NO_SUCH_CPU', `cpu ${cpu}`, `this machine has ${ranges(present)}`, 'name one of these', { cpu });
+  if (!present.includes(cpu))
+    fail('NO_SUCH_CPU', `cpu ${cpu}`, `this machine has ${ranges(present)}`, 'name one of these', { cpu });
   if (!allowed.includes(cpu)) {
-    fail('CPU_NOT_ALLOWED', `cpu ${cpu}`, `this process may use ${ranges(allowed)} (affinity or cgroup)`, 'name one of these, or widen the set with taskset or cpuset.cpus', { cpu });
+    fail(
+      'CPU_NOT_ALLOWED',
+      `cpu ${cpu}`,
+      `this process may use ${ranges(allowed)} (affinity or cgroup)`,
+      'name one of these, or widen the set with taskset or cpuset.cpus',
+      { cpu },
+    );
   }
 }
 
@@ -96,7 +123,12 @@ function group(jobs: readonly JobSpec[]): Group[] {
     const known = groups.get(key);
     if (known === undefined) groups.set(key, { jobs: [index], cpu: job.cpu });
     else if (job.cpu !== undefined && job.cpu !== known.cpu) {
-      fail('CPU_CONFLICT', `job ${index}`, `it wants cpu ${job.cpu}, but its group "${key}" is on ${known.cpu === undefined ? 'any' : `cpu ${known.cpu}`}`, 'give all jobs of a group the same cpu');
+      fail(
+        'CPU_CONFLICT',
+        `job ${index}`,
+        `it wants cpu ${job.cpu}, but its group "${key}" is on ${known.cpu === undefined ? 'any' : `cpu ${known.cpu}`}`,
+        'give all jobs of a group the same cpu',
+      );
     } else known.jobs.push(index);
   }
   return [...groups.values()];
@@ -118,12 +150,21 @@ interface Placed {
   readonly jobs: readonly number[];
 }
 
-function place(groups: Group[], jobs: readonly JobSpec[], ports: readonly PlanPort[], cpus: PlanCpus, usable: number[]): Placed[] {
+function place(
+  groups: Group[],
+  jobs: readonly JobSpec[],
+  ports: readonly PlanPort[],
+  cpus: PlanCpus,
+  usable: number[],
+): Placed[] {
   const taken = new Set<number>();
   for (const { cpu } of groups) {
     if (cpu === undefined) continue;
     checkCpu(cpu, cpus.present, cpus.allowed);
-    if (taken.has(cpu)) fail('CPU_TAKEN', `cpu ${cpu}`, 'two workers want it', 'give their jobs the same group, or different cpus', { cpu });
+    if (taken.has(cpu))
+      fail('CPU_TAKEN', `cpu ${cpu}`, 'two workers want it', 'give their jobs the same group, or different cpus', {
+        cpu,
+      });
     taken.add(cpu);
   }
   let free = usable.filter((cpu) => !taken.has(cpu));
@@ -134,9 +175,14 @@ function place(groups: Group[], jobs: readonly JobSpec[], ports: readonly PlanPo
     if (g.cpu !== undefined) return { cpu: g.cpu, jobs: g.jobs };
     const wanted = nodeOf(g.jobs[0], jobs, ports);
     const near = free.findIndex((cpu) => wanted !== undefined && cpus.nodes.get(cpu) === wanted);
-    const cpu = free.splice(near >= 0 ? near : 0, 1)[0];
+    const cpu = free.splice(Math.max(0, near), 1)[0];
     if (cpu !== undefined) return { cpu, jobs: g.jobs };
-    return fail('CPU_TAKEN', `worker of job ${g.jobs[0]}`, `all cpus (${ranges(usable)}) have a worker already`, 'name more cpus, or put jobs into one group');
+    return fail(
+      'CPU_TAKEN',
+      `worker of job ${g.jobs[0]}`,
+      `all cpus (${ranges(usable)}) have a worker already`,
+      'name more cpus, or put jobs into one group',
+    );
   });
 }
 
@@ -164,7 +210,13 @@ function assignTx(placed: readonly Placed[], jobs: readonly JobSpec[], ports: re
   });
   for (const { name, maxTxQueues } of ports) {
     if ((txQueues[name] ?? 0) <= maxTxQueues) continue;
-    fail('TX_QUEUES', `port ${name}`, `${txQueues[name]} workers send to it and it has at most ${maxTxQueues} tx queues`, 'use fewer workers', { port: name });
+    fail(
+      'TX_QUEUES',
+      `port ${name}`,
+      `${txQueues[name]} workers send to it and it has at most ${maxTxQueues} tx queues`,
+      'use fewer workers',
+      { port: name },
+    );
   }
   return { workers, txQueues };
 }

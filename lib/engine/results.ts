@@ -1,6 +1,9 @@
 /** What a run tells about itself, while it goes on and at its end. */
+import { STATE } from '../../workers/control.ts';
 import type { Counters, PortStats } from '../pktio/types.ts';
+import type { CrewJob } from './crew.ts';
 import type { Ledger } from './ledger.ts';
+import type { Worker } from './worker.ts';
 
 /** One job's figures. */
 export interface JobStats {
@@ -10,8 +13,8 @@ export interface JobStats {
   readonly frames: Counters;
   /** Counters that the application made. */
   readonly counters: Counters;
-  /** `running`, or `down` between a failure and its restart. */
-  readonly state: 'running' | 'down';
+  /** `running`; `down` between a failure and its restart; `detached` when a port of it has been closed. */
+  readonly state: 'running' | 'down' | 'detached';
   readonly failures: number;
 }
 
@@ -46,13 +49,34 @@ export interface RunResult extends RunStats {
 
 /** What a run reports while it goes on. */
 export interface RunEvents {
-  /** An application threw; it is started again after `retryMs`. */
+  /** An application threw; it is started again after `retryMs` (Infinity: the run is ending). */
   'job-failed': [job: number, error: Error, retryMs: number];
   'job-restarted': [job: number];
-  /** A worker's thread ended or hung; it is started again after `retryMs`. */
+  /** A worker's thread ended or hung; it is started again after `retryMs` (Infinity: it is not). */
   'worker-failed': [worker: number, error: Error, retryMs: number];
   'worker-restarted': [worker: number];
   'port-error': [port: string, error: Error, fatal: boolean];
   /** Everything has stopped. */
   end: [result: RunResult];
+}
+
+/** `job`'s figures of this moment. */
+export function jobStats({ number, worker, index, counterNames, state, failures }: CrewJob): JobStats {
+  const { memory } = worker;
+  const counters = memory.appCounters(index, counterNames);
+  return { job: number, worker: worker.id, frames: memory.jobLedger(index), counters, state, failures };
+}
+
+const STATE_NAMES = Object.keys(STATE) as (keyof typeof STATE)[];
+
+/** `worker`'s figures of this moment; `jobs` are those of the run. */
+export function workerStats(worker: Worker, jobs: readonly JobStats[]): WorkerStats {
+  const mine = jobs.filter((job) => job.worker === worker.id);
+  return {
+    worker: worker.id,
+    cpu: worker.cpu,
+    state: worker.alive ? STATE_NAMES[worker.state] : 'dead',
+    counters: worker.memory.counters(),
+    packets: mine.reduce((sum, { frames }) => sum + frames.delivered + frames.allocated, 0n),
+  };
 }

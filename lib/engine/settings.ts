@@ -42,11 +42,14 @@ export function engineSettings(options: EngineOptions, env: NodeJS.ProcessEnv = 
   const settings: EngineSettings = { ...DEFAULTS, ...given };
   for (const [key, [min, max]] of Object.entries(RANGES)) {
     const value = settings[key as keyof typeof RANGES];
-    if (!Number.isInteger(value) || value < min || value > max) bad(key, `${value} is not a whole number from ${min} to ${max}`, 'give one in that range');
+    if (!Number.isInteger(value) || value < min || value > max)
+      bad(key, `${value} is not a whole number from ${min} to ${max}`, 'give one in that range');
   }
-  if (!['busy', 'adaptive', 'interrupt'].includes(settings.mode)) bad('mode', `there is no mode "${settings.mode}"`, 'use busy, adaptive or interrupt');
+  if (!['busy', 'adaptive', 'interrupt'].includes(settings.mode))
+    bad('mode', `there is no mode "${settings.mode}"`, 'use busy, adaptive or interrupt');
   const [first, last] = settings.restartMs;
-  if (!(first > 0 && last >= first)) bad('restartMs', `[${first}, ${last}] is not two rising times`, 'use for example [100, 5000]');
+  if (!(first > 0 && last >= first))
+    bad('restartMs', `[${first}, ${last}] is not two rising times`, 'use for example [100, 5000]');
   const debug = env.LINECARD_DEBUG?.split(',').includes('frames') ?? false;
   return debug ? { ...settings, debugFrames: true } : settings;
 }

@@ -1,208 +1,312 @@
-/** Watches the workers of a run: hung ones are ended, failed ones and their frames brought back. Control half. */
-import { COMMAND, STATE } from '../../workers/control.ts';
-import type { Report } from '../../workers/plan.ts';
-import { fromPlainError, WorkerError } from '../errors.ts';
-import type { Pktio } from '../pktio/types.ts';
-import { DROP } from '../queue.ts';
+/** Watches the workers of a run: hung ones are ended, failed ones and failed applications started again. Control half. */
+import { COMMAND } from '../../workers/control.ts';
+import type { AppName, Mail, Report } from '../../workers/plan.ts';
+import { fromPlainError, LinecardError, WorkerError } from '../errors.ts';
+import { Backoff } from './backoff.ts';
 import type { Crew, CrewJob, Means } from './crew.ts';
+import { settleDeath } from './death.ts';
 import type { RunEvents } from './results.ts';
-import { paused, sweep } from './sweep.ts';
+import type { Salvage } from './salvage.ts';
+import { inTime } from './until.ts';
 import type { Worker } from './worker.ts';
 
 /** How often heartbeats are looked at, in milliseconds. */
 const LOOK_MS = 100;
+/** How long a killed thread may take to end before that is told, in milliseconds. */
+const STUCK_MS = 5000;
+/** How long a worker may take to let go of a port, in milliseconds. */
+const DETACH_MS = 1000;
+/** How often a replacement is tried again whose worker died meanwhile. */
+const ATTEMPTS = 3;
 
-type Emit = <E extends keyof RunEvents>(event: E, ...args: RunEvents[E]) => void;
+type Tell = <E extends keyof RunEvents>(event: E, ...args: RunEvents[E]) => void;
 
-/** An answer that somebody waits for. */
-interface Pending {
+/** What the worker said, or that its thread ended before it could. */
+interface Answer {
+  readonly error?: Error | undefined;
+  readonly died?: true;
+}
+
+interface Asked {
   readonly worker: Worker;
-  resolve(error: Error | undefined): void;
+  resolve(answer: Answer): void;
+}
+
+/** What is known of a worker besides itself. */
+interface Care {
+  readonly worker: Worker;
+  readonly backoff: Backoff;
+  heartbeat: number;
+  /** Looks since the heartbeat moved. */
+  looks: number;
+  restart: NodeJS.Timeout | undefined;
+  starting: Promise<Error | undefined> | undefined;
 }
 
 /** The supervisor of one run. */
 export class Supervisor {
-  /** Frames whose holder died, not yet swept up. */
-  missing = 0;
   private readonly means: Means;
   private readonly crew: () => Crew;
-  private readonly emit: Emit;
-  private readonly timers = new Set<NodeJS.Timeout>();
-  private readonly beats = new Map<Worker, { heartbeat: number; looks: number }>();
-  private readonly pending = new Map<number, Pending>();
-  private readonly look: NodeJS.Timeout;
+  private readonly salvage: Salvage;
+  private readonly tell: Tell;
+  private readonly cares = new Map<Worker, Care>();
+  private readonly asked = new Map<number, Asked>();
+  private readonly retries = new Set<NodeJS.Timeout>();
+  /** The end of the queue of each job: its application is exchanged by one caller at a time. */
+  private readonly turns = new Map<CrewJob, Promise<unknown>>();
+  private readonly watch: NodeJS.Timeout;
   private stopped = false;
-  private sweeping = false;
   private lastMail = 0;
+  private lastVersion = 0;
 
-  constructor(means: Means, crew: () => Crew, emit: Emit) {
+  constructor(means: Means, crew: () => Crew, salvage: Salvage, tell: Tell) {
     this.means = means;
     this.crew = crew;
-    this.emit = emit;
-    this.look = setInterval(() => this.checkHeartbeats(), LOOK_MS);
+    this.salvage = salvage;
+    this.tell = tell;
+    this.watch = setInterval(() => this.lookAtHeartbeats(), LOOK_MS);
   }
 
-  /** No more restarts. */
+  /** Nothing is started again from now on. */
   stop(): void {
     this.stopped = true;
-    clearInterval(this.look);
-    for (const timer of this.timers) clearTimeout(timer);
-    for (const { resolve } of this.pending.values()) resolve(new Error('the run has ended'));
-    this.pending.clear();
+    clearInterval(this.watch);
+    for (const { restart } of this.cares.values()) clearTimeout(restart);
+    for (const timer of this.retries) clearTimeout(timer);
+    for (const { resolve } of this.asked.values()) resolve({ error: ended() });
+    this.asked.clear();
   }
 
-  /** Puts `job.app` into the job's worker. Resolves to the error that this ended with, if any. */
-  async place(job: CrewJob): Promise<Error | undefined> {
-    const error = await this.ask(job, (id) => ({ type: 'replace', id, job: job.index, app: job.app }));
-    if (error === undefined && job.state === 'down') job.state = 'running';
-    return error;
+  /** Puts `app` into `job`, starting its worker with it if that is down. Throws what stands in the way; then nothing changes. */
+  async replace(job: CrewJob, app: AppName): Promise<void> {
+    const error = await this.inTurn(job, () => this.exchange(job, { app, version: ++this.lastVersion }));
+    if (error !== undefined) throw error;
   }
 
-  /** Takes the job out of its worker for good. */
+  /** Takes `job` out of its worker for good. */
   async detach(job: CrewJob): Promise<void> {
-    if (job.state === 'detached') return;
+    if (job.leaving) return;
+    job.leaving = true;
+    const { worker } = job;
+    if (worker.alive) {
+      const answered = this.ask(worker, (id) => ({ type: 'detach', id, job: job.index }));
+      if (!(await inTime(answered, DETACH_MS))) {
+        worker.kill('WORKER_STALLED', `it did not let go of a port within ${DETACH_MS} ms`);
+        await worker.gone(DETACH_MS);
+      }
+    }
     job.state = 'detached';
-    if (job.worker.alive) await this.ask(job, (id) => ({ type: 'detach', id, job: job.index }));
-    this.missing += job.worker.memory.writeOff(job.index, DROP.stopped);
-  }
-
-  private ask(job: CrewJob, mail: (id: number) => Parameters<Worker['post']>[0]): Promise<Error | undefined> {
-    const id = ++this.lastMail;
-    const answer = new Promise<Error | undefined>((resolve) => this.pending.set(id, { worker: job.worker, resolve }));
-    job.worker.post(mail(id));
-    return answer;
   }
 
   /** A worker reports. */
   report(worker: Worker, report: Report): void {
+    const jobs = this.jobsOf(worker);
     if (report.type === 'ready') {
-      for (const job of this.jobsOf(worker)) job.counterNames = report.counterNames[job.index];
-    } else if (report.type === 'threw') {
-      const job = this.jobsOf(worker).find(({ index }) => index === report.job);
-      if (job !== undefined) this.jobFailed(job, fromPlainError(report.error));
-    } else {
-      const job = this.jobsOf(worker).find(({ index }) => index === report.job);
-      if (job !== undefined && report.type === 'replaced') job.counterNames = report.counterNames;
-      const error = report.type === 'replaced' && report.error !== undefined ? fromPlainError(report.error) : undefined;
-      this.pending.get(report.id)?.resolve(error);
-      this.pending.delete(report.id);
+      for (const job of jobs) this.placed(job, report.counterNames[job.index]);
+      return;
     }
+    const job = jobs[report.job];
+    const error = 'error' in report && report.error !== undefined ? fromPlainError(report.error) : undefined;
+    if (report.type === 'threw') {
+      this.jobFailed(job, error as Error);
+      return;
+    }
+    if (report.type === 'replaced' && error === undefined) this.placed(job, report.counterNames);
+    if (report.type === 'detached') job.state = 'detached';
+    this.salvage.look();
+    this.asked.get(report.id)?.resolve({ error });
+    this.asked.delete(report.id);
   }
 
   /** A worker's thread has ended unasked. */
   died(worker: Worker, error: Error): void {
-    this.means.frames.unlock(worker.plan.id);
-    for (const job of this.jobsOf(worker)) this.writeOff(job);
-    for (const [id, asked] of this.pending) {
+    const jobs = this.jobsOf(worker).filter((job) => job.state !== 'detached');
+    this.means.frames.unlock(worker.id);
+    settleDeath(this.means.arena.memory, worker, jobs);
+    for (const job of jobs) {
+      job.state = job.leaving ? 'detached' : 'down';
+      job.failures++;
+    }
+    this.salvage.look(worker);
+    for (const [id, asked] of this.asked) {
       if (asked.worker !== worker) continue;
-      this.pending.delete(id);
-      asked.resolve(error);
+      this.asked.delete(id);
+      asked.resolve({ died: true });
     }
-    this.beats.delete(worker);
-    for (const { queues } of this.means.ports.values()) for (const queue of queues.tx) this.settle(worker, queue);
-    if (this.stopped) return;
-    const retryMs = this.jobsOf(worker)[0].backoff.next();
-    this.emit('worker-failed', worker.plan.id, error, retryMs);
-    this.later(retryMs, () => void this.restartWorker(worker));
+    const care = this.careOf(worker);
+    const restarts = !this.stopped && jobs.some((job) => job.state === 'down');
+    const retryMs = restarts ? care.backoff.next() : Number.POSITIVE_INFINITY;
+    if (restarts) care.restart = setTimeout(() => void this.restart(care), retryMs);
+    this.tell('worker-failed', worker.id, error, retryMs);
   }
 
-  private settle(worker: Worker, queue: { plan: { counters: number }; settle(): void }): void {
-    // The worker was the counters' one writer; now we are.
-    const mine = worker.plan.jobs.some((job) => job.tx.some((tx) => tx.counters === queue.plan.counters));
-    if (mine) queue.settle();
+  private async exchange(job: CrewJob, next: { app: AppName; version: number }): Promise<Error | undefined> {
+    const { worker } = job;
+    const care = this.careOf(worker);
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      if (this.stopped) return ended();
+      if (job.leaving) return gone(job);
+      await care.starting;
+      if (worker.hears) {
+        const answer = await this.ask(worker, (id) => ({ type: 'replace', id, job: job.index, ...next }));
+        if (answer.died) continue;
+        if (answer.error === undefined) Object.assign(job, next);
+        return answer.error;
+      }
+      if (!(await worker.gone(STUCK_MS))) break;
+      if (!worker.alive && care.starting === undefined && !this.stopped) return this.restartWith(care, job, next);
+    }
+    return down(job);
   }
 
-  private async restartWorker(worker: Worker): Promise<void> {
+  /** The worker is down, perhaps because of the very application that is to be replaced. */
+  private async restartWith(
+    care: Care,
+    job: CrewJob,
+    next: { app: AppName; version: number },
+  ): Promise<Error | undefined> {
+    const { app, version } = job;
+    Object.assign(job, next);
+    const error = (await this.restart(care)) ?? (job.state === 'down' ? job.failure : undefined);
+    if (error !== undefined) Object.assign(job, { app, version });
+    return error;
+  }
+
+  private restart(care: Care): Promise<Error | undefined> {
+    clearTimeout(care.restart);
+    care.starting ??= this.start(care.worker).finally(() => {
+      care.starting = undefined;
+    });
+    return care.starting;
+  }
+
+  private async start(worker: Worker): Promise<Error | undefined> {
     try {
-      await worker.start();
+      await worker.start(this.crew().planOf(worker, true));
     } catch (error) {
-      // It did not come up again: as if it had died once more.
-      this.died(worker, error as Error);
-      return;
+      this.died(worker, error as Error); // it did not come up: as if it had died once more
+      return error as Error;
     }
-    if (this.stopped) return;
+    if (this.stopped) return undefined; // whoever stopped us tells it to leave
     worker.command(COMMAND.run);
-    for (const job of this.jobsOf(worker)) if (job.state === 'down') job.state = 'running';
-    this.emit('worker-restarted', worker.plan.id);
-    await this.sweep();
+    this.salvage.look();
+    this.tell('worker-restarted', worker.id);
+    return undefined;
   }
 
   private jobFailed(job: CrewJob, error: Error): void {
-    const failed = new WorkerError(
-      'APP_THREW',
-      {
-        what: `application ${job.app.module}#${job.app.export} in worker ${job.worker.plan.id}`,
-        why: error.message,
-        fix: 'mend the application; its frames were given back, the other queues go on',
-      },
-      { cause: error },
-    );
-    this.writeOff(job);
-    const retryMs = job.backoff.next();
-    this.emit('job-failed', this.crew().jobs.indexOf(job), failed, retryMs);
-    this.later(retryMs, () => void this.restartJob(job));
+    const failed = error instanceof LinecardError ? error : threw(job, error);
+    job.failure = failed;
+    job.failures++;
+    job.state = 'down';
+    this.salvage.look();
+    const retryMs = this.stopped ? Number.POSITIVE_INFINITY : job.backoff.next();
+    if (!this.stopped) this.retry(retryMs, () => void this.inTurn(job, () => this.restartJob(job)));
+    this.tell('job-failed', job.number, failed, retryMs);
   }
 
   private async restartJob(job: CrewJob): Promise<void> {
-    if (!job.worker.alive || job.state !== 'down') return;
-    const error = await this.place(job);
-    if (this.stopped) return;
-    if (error !== undefined) {
-      if (job.worker.alive) this.jobFailed(job, error);
-      return;
-    }
-    this.emit('job-restarted', this.crew().jobs.indexOf(job));
-    await this.sweep();
+    const { worker, app, version } = job;
+    // A worker that has died meanwhile is started with all its jobs.
+    if (this.stopped || job.leaving || job.state !== 'down' || !worker.hears) return;
+    const { error, died } = await this.ask(worker, (id) => ({ type: 'replace', id, job: job.index, app, version }));
+    if (died || this.stopped) return;
+    if (error !== undefined) this.jobFailed(job, error);
+    else this.tell('job-restarted', job.number);
   }
 
-  private writeOff(job: CrewJob): void {
-    if (job.state === 'detached') return;
-    job.state = 'down';
-    job.failures++;
-    this.missing += job.worker.memory.writeOff(job.index, DROP.app_died);
+  private placed(job: CrewJob, counterNames: readonly string[] | null): void {
+    if (counterNames === null) return;
+    job.counterNames = counterNames;
+    if (job.state === 'down') job.state = 'running';
   }
 
-  private async sweep(): Promise<void> {
-    if (this.missing === 0 || this.sweeping || this.stopped) return;
-    this.sweeping = true;
-    const found = await paused(this.crew(), () => sweep(this.means, this.crew()));
-    this.sweeping = false;
-    if (found !== undefined) this.missing -= found;
+  private ask(worker: Worker, mail: (id: number) => Mail): Promise<Answer> {
+    const id = ++this.lastMail;
+    const answer = new Promise<Answer>((resolve) => this.asked.set(id, { worker, resolve }));
+    worker.post(mail(id));
+    return answer;
   }
 
-  /** Empties the rings that `port` sends into, so that it can go away while whoever receives from it goes on. */
-  async empty(port: Pktio): Promise<void> {
-    await paused(this.crew(), () => {
-      for (const queue of port.queues.tx) {
-        this.missing += [...queue.held()].length;
-        queue.clear();
-      }
-    });
+  private inTurn<T>(job: CrewJob, action: () => Promise<T>): Promise<T> {
+    const mine = (this.turns.get(job) ?? Promise.resolve()).then(action);
+    this.turns.set(
+      job,
+      mine.catch(() => {}),
+    );
+    return mine;
   }
 
-  private checkHeartbeats(): void {
-    for (const worker of this.crew().workers) {
-      if (!worker.alive || worker.state === STATE.starting) continue;
-      const { heartbeat } = worker;
-      const last = this.beats.get(worker);
-      // Looks are counted, not time: a process that was stopped for a while has not hung.
-      const looks = last !== undefined && last.heartbeat === heartbeat ? last.looks + 1 : 0;
-      this.beats.set(worker, { heartbeat, looks });
-      const { stallMs } = this.means.settings;
-      if (looks * LOOK_MS >= stallMs) worker.kill('WORKER_STALLED', `its heartbeat has stood still for ${stallMs} ms`);
-    }
-  }
-
-  private jobsOf(worker: Worker): CrewJob[] {
-    return this.crew().jobs.filter((job) => job.worker === worker);
-  }
-
-  private later(ms: number, action: () => void): void {
-    if (this.stopped) return;
+  private retry(ms: number, action: () => void): void {
     const timer = setTimeout(() => {
-      this.timers.delete(timer);
+      this.retries.delete(timer);
       action();
     }, ms);
-    this.timers.add(timer);
+    this.retries.add(timer);
   }
+
+  private lookAtHeartbeats(): void {
+    for (const worker of this.crew().workers) {
+      const care = this.careOf(worker);
+      const { heartbeat } = worker;
+      // Looks are counted, not time: a process that was stopped for a while has not hung.
+      care.looks = care.heartbeat === heartbeat && worker.alive ? care.looks + 1 : 0;
+      care.heartbeat = heartbeat;
+      const ms = care.looks * LOOK_MS;
+      if (worker.killed && ms === STUCK_MS)
+        this.tell('worker-failed', worker.id, stuck(worker), Number.POSITIVE_INFINITY);
+      const { stallMs } = this.means.settings;
+      if (worker.hears && ms >= stallMs) {
+        care.looks = 0;
+        worker.kill('WORKER_STALLED', `its heartbeat has stood still for ${stallMs} ms`);
+      }
+    }
+  }
+
+  private careOf(worker: Worker): Care {
+    const known = this.cares.get(worker);
+    if (known !== undefined) return known;
+    const backoff = new Backoff(this.means.settings.restartMs);
+    const care: Care = { worker, backoff, heartbeat: 0, looks: 0, restart: undefined, starting: undefined };
+    this.cares.set(worker, care);
+    return care;
+  }
+
+  /** By their numbers in the worker. */
+  private jobsOf(worker: Worker): CrewJob[] {
+    const mine = this.crew().jobs.filter((job) => job.worker === worker);
+    return mine.sort((a, b) => a.index - b.index);
+  }
+}
+
+const nameOf = ({ app: { module, export: name } }: CrewJob): string => `application ${module}#${name}`;
+
+function threw(job: CrewJob, cause: Error): WorkerError {
+  const what = `${nameOf(job)} in worker ${job.worker.id}`;
+  const fix = 'mend the application; its frames were given back, the other queues go on';
+  return new WorkerError('APP_THREW', { what, why: cause.message, fix }, { cause });
+}
+
+function ended(): WorkerError {
+  const text = { what: 'replacing an application', why: 'the run has ended meanwhile', fix: 'start another run' };
+  return new WorkerError('RUN_ENDED', text);
+}
+
+function gone(job: CrewJob): WorkerError {
+  const text = { what: `job ${job.number}`, why: 'a port of it has been closed', fix: 'start another run' };
+  return new WorkerError('NO_SUCH_JOB', text);
+}
+
+function down(job: CrewJob): WorkerError {
+  const what = `${nameOf(job)} in worker ${job.worker.id}`;
+  const why = 'the worker has died again and again meanwhile';
+  return new WorkerError('WORKER_DOWN', { what, why, fix: 'see the errors of its other jobs, and try again' });
+}
+
+/** `worker` was killed, and its thread goes on. */
+export function stuck({ id, cpu }: Worker): WorkerError {
+  const what = `worker ${id} on cpu ${cpu}`;
+  const why = 'it was ended and its thread goes on: it is in a system call that does not return';
+  const fix = 'see what the application waits for; its queues stand still until that returns';
+  return new WorkerError('WORKER_STUCK', { what, why, fix }, { detail: { worker: id, cpu } });
 }

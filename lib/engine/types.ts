@@ -1,6 +1,7 @@
 /** What an engine is told, and what it tells. */
-import type { FramePoolOptions } from '../arena/frame-pool.ts';
+
 import type { PollMode } from '../../workers/plan.ts';
+import type { FramePoolOptions } from '../arena/frame-pool.ts';
 
 export type { PollMode } from '../../workers/plan.ts';
 

@@ -1,7 +1,7 @@
-/** Waiting for something that only looking at can tell. */
+/** Waiting with a deadline. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Looks every millisecond or so; resolves to true when `done()` is, to false after `ms` milliseconds. */
+/** For what only looking at can tell: looks every millisecond or so; resolves to false after `ms` milliseconds. */
 export async function until(done: () => boolean, ms: number): Promise<boolean> {
   const end = performance.now() + ms;
   while (!done()) {
@@ -9,4 +9,15 @@ export async function until(done: () => boolean, ms: number): Promise<boolean> {
     await sleep(1);
   }
   return true;
+}
+
+/** Resolves to true when `promise` does, to false after `ms` milliseconds. Rejects as `promise` does before that. */
+export async function inTime(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  const stop = new AbortController();
+  const late = sleep(ms, false, { signal: stop.signal }).catch(() => false);
+  try {
+    return await Promise.race([promise.then(() => true), late]);
+  } finally {
+    stop.abort();
+  }
 }

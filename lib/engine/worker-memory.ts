@@ -1,12 +1,22 @@
 /** A worker's blocks in the arena: control, frame stack, scratch, one block per job. Control half. */
-import type { Arena } from '../arena/arena.ts';
-import { makeCounters, readCounters } from '../arena/counters.ts';
-import { DEPOT, stackBytes } from '../arena/frames-plan.ts';
-import { CONTROL, CONTROL_BYTES, JOB, JOB_BYTES, JOB_COUNTERS, LEDGER, WORKER_COUNTERS } from '../../workers/control.ts';
+
+import {
+  COMMAND,
+  CONTROL,
+  CONTROL_BYTES,
+  JOB,
+  JOB_BYTES,
+  JOB_COUNTERS,
+  STATE,
+  WORKER_COUNTERS,
+} from '../../workers/control.ts';
+import { writeOff } from '../../workers/ledger.ts';
 import { SCRATCH_BYTES } from '../../workers/warm-up.ts';
-import type { DROP } from '../queue.ts';
+import type { Arena } from '../arena/arena.ts';
+import { readCounters } from '../arena/counters.ts';
+import { DEPOT, stackBytes } from '../arena/frames-plan.ts';
 import type { Counters } from '../pktio/types.ts';
-import { heldBy } from './ledger.ts';
+import { DROP } from '../queue.ts';
 
 /** One worker's blocks. */
 export class WorkerMemory {
@@ -75,14 +85,24 @@ export class WorkerMemory {
     return Atomics.load(new Int32Array(this.arena.memory, this.blocks[index], 1), JOB.finished) === 1;
   }
 
-  /**
-   * Counts what job `index` still holds as dropped for `reason`, and returns how much that was. Only when the job's
-   * worker does not run it any more: until then the worker is the counters' one writer.
-   */
-  writeOff(index: number, reason: (typeof DROP)[keyof typeof DROP]): number {
-    const held = Number(heldBy(this.jobLedger(index)));
-    if (held > 0) makeCounters(this.arena.memory, this.blocks[index] + JOB.counters * 4)(LEDGER.dropped + reason, held);
-    return held;
+  /** Changes whenever job `index` gets or gives a frame. */
+  moves(index: number): bigint {
+    return Object.values(this.jobLedger(index)).reduce((a, b) => a + b, 0n);
+  }
+
+  /** Counts what job `index` still holds as stopped. Only when the worker's thread has left. */
+  writeOff(index: number): void {
+    writeOff(this.arena.memory, this.blocks[index], DROP.stopped);
+  }
+
+  /** As it is before the worker's thread starts, again or for the first time. Counters and stack are kept. */
+  reset(): void {
+    const { words } = this;
+    Atomics.store(words, CONTROL.command, COMMAND.prepare);
+    Atomics.store(words, CONTROL.acknowledged, COMMAND.prepare);
+    Atomics.store(words, CONTROL.state, STATE.starting);
+    Atomics.store(words, CONTROL.posted, 0);
+    Atomics.store(words, CONTROL.read, 0);
   }
 
   free(): void {

@@ -1,12 +1,11 @@
 /** One worker thread as the main thread sees it: start, command, mail, kill. Control half. */
-import { once } from 'node:events';
-import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import type { Piscina } from 'piscina';
+import { MessageChannel, type MessagePort, type Worker as Thread } from 'node:worker_threads';
+import { Piscina } from 'piscina';
 import type { Native } from '../../native/index.ts';
 import { COMMAND, CONTROL, STATE } from '../../workers/control.ts';
 import type { Mail, Report, WorkerPlan, WorkerResult } from '../../workers/plan.ts';
 import { fromPlainError, WorkerError } from '../errors.ts';
-import { until } from './until.ts';
+import { inTime, until } from './until.ts';
 import type { WorkerMemory } from './worker-memory.ts';
 
 /** How long a worker may take to load its modules and warm up, in milliseconds. */
@@ -15,32 +14,64 @@ const READY_MS = 30_000;
 /** What a worker tells, besides its counters. */
 export interface WorkerListener {
   report(report: Report): void;
-  /** Its thread has ended without being asked to. */
+  /** Its thread has ended, and not because it was told to leave. Not called when `start` rejects with that error. */
   died(error: Error): void;
+}
+
+/** A pool of one thread, so that it is known which thread a task runs in: it is replaced when it ends. */
+function makePool(heapMb: number): Piscina {
+  const here = import.meta.url;
+  const pool = new Piscina({
+    filename: new URL(`../../workers/main.${here.endsWith('.ts') ? 'ts' : 'js'}`, here).href,
+    minThreads: 1,
+    maxThreads: 1,
+    concurrentTasksPerWorker: 1,
+    idleTimeout: Number.POSITIVE_INFINITY,
+    // The worker never looks at the pool while it runs: nothing to be gained by waiting for its messages.
+    atomics: 'disabled',
+    resourceLimits: { maxOldGenerationSizeMb: heapMb },
+  });
+  // A thread that ends between two tasks is replaced; whoever starts a task on it hears of it there.
+  pool.on('error', () => {});
+  return pool;
 }
 
 /** One worker. It can be started again after its thread has ended. */
 export class Worker {
-  readonly plan: WorkerPlan;
+  readonly id: number;
+  readonly cpu: number;
   readonly memory: WorkerMemory;
+  /** From `start` until the thread's task is over and the thread, if it was killed, has really ended. */
+  alive = false;
+  /** Eventfd by which it is woken. */
+  readonly wakeFd: number;
   private readonly native: Native;
-  private readonly pool: Piscina;
   private readonly listener: WorkerListener;
+  private readonly pool: Piscina;
   private port: MessagePort | undefined;
   private abort = new AbortController();
-  private task: Promise<void> = Promise.resolve();
-  private leaving = false;
-  private why: WorkerError | undefined;
-  alive = false;
+  private ended: Promise<Error | undefined> = Promise.resolve(undefined);
+  /** What it is to do when it does not stand still for a moment. */
+  private wanted: number = COMMAND.prepare;
+  private pausing = false;
+  private doomed: Error | undefined;
 
-  constructor(plan: WorkerPlan, memory: WorkerMemory, native: Native, pool: Piscina, listener: WorkerListener) {
-    this.plan = plan;
+  constructor(
+    place: { readonly id: number; readonly cpu: number; readonly wakeFd: number },
+    memory: WorkerMemory,
+    means: { readonly native: Native; readonly heapMb: number },
+    listener: WorkerListener,
+  ) {
+    this.id = place.id;
+    this.cpu = place.cpu;
+    this.wakeFd = place.wakeFd;
     this.memory = memory;
-    this.native = native;
-    this.pool = pool;
+    this.native = means.native;
     this.listener = listener;
+    this.pool = makePool(means.heapMb);
   }
 
+  /** One of `STATE`. */
   get state(): number {
     return Atomics.load(this.memory.words, CONTROL.state);
   }
@@ -49,69 +80,83 @@ export class Worker {
     return Atomics.load(this.memory.words, CONTROL.heartbeat);
   }
 
+  /** It runs its loop, or stands still, and hears what it is told. */
+  get hears(): boolean {
+    return this.alive && this.doomed === undefined && this.state !== STATE.starting;
+  }
+
+  /** It has been killed. While it is alive, its thread has not ended yet. */
+  get killed(): boolean {
+    return this.doomed !== undefined;
+  }
+
   /** Starts the thread; resolves when its queues are attached and warm. Rejects with what went wrong there. */
-  async start(): Promise<void> {
-    const { words } = this.memory;
-    Atomics.store(words, CONTROL.command, COMMAND.prepare);
-    Atomics.store(words, CONTROL.acknowledged, COMMAND.prepare);
-    Atomics.store(words, CONTROL.state, STATE.starting);
-    Atomics.store(words, CONTROL.posted, 0);
-    Atomics.store(words, CONTROL.read, 0);
+  async start(plan: WorkerPlan): Promise<void> {
+    this.memory.reset();
+    this.wanted = COMMAND.prepare;
+    this.pausing = false;
+    this.doomed = undefined;
+    this.alive = true;
+    this.abort = new AbortController();
     const { port1, port2 } = new MessageChannel();
     this.port = port1;
-    this.abort = new AbortController();
-    this.why = undefined;
-    this.alive = true;
+    let isReady = false;
+    const ready = new Promise<void>((resolve) => {
+      port1.on('message', (report: Report) => {
+        this.listener.report(report);
+        if (report.type === 'ready') resolve();
+      });
+    }).then(() => {
+      isReady = true;
+    });
     const { signal } = this.abort;
-    const run = this.pool.run({ plan: this.plan, port: port2 }, { transferList: [port2], signal }) as Promise<WorkerResult>;
-    const ready = this.ready(port1);
-    const ended = run.then(
-      (result) => this.end(result.error === undefined ? undefined : fromPlainError(result.error)),
-      (error: unknown) => this.end(this.why ?? exitError(this.plan, error)),
-    );
-    this.task = ended.then(() => {});
-    const error = await Promise.race([ready, ended.then((failure) => failure ?? this.returned())]);
-    if (error !== undefined) {
-      if (this.alive) this.kill('WORKER_START', 'it did not get ready in time');
-      await this.task;
-      throw error;
-    }
-    port1.on('message', (report: Report) => this.listener.report(report));
+    const task = this.pool.run({ plan, port: port2 }, { transferList: [port2], signal }) as Promise<WorkerResult>;
+    this.ended = this.follow(task, this.pool.threads[0]);
+    const late = setTimeout(() => this.kill('WORKER_START', `it was not ready after ${READY_MS} ms`), READY_MS);
+    const failure = await Promise.race([ready, this.ended]);
+    clearTimeout(late);
+    if (!isReady) throw failure ?? this.error('WORKER_EXITED', 'it returned before it was ready');
     port1.unref();
-    void ended.then((failure) => {
-      if (!this.leaving) this.listener.died(failure ?? this.returned());
+    void this.ended.then((error) => {
+      if (error !== undefined) this.listener.died(error);
     });
   }
 
-  private async ready(port: MessagePort): Promise<Error | undefined> {
-    const late = AbortSignal.timeout(READY_MS);
+  /** Resolves when the task is over, to the error that ended it. */
+  private async follow(task: Promise<WorkerResult>, thread: Thread | undefined): Promise<Error | undefined> {
+    let failure: Error | undefined;
     try {
-      const [report] = (await once(port, 'message', { signal: late })) as [Report];
-      this.listener.report(report);
-      return undefined;
-    } catch {
-      return workerError(this.plan, 'WORKER_START', `it was not ready after ${READY_MS} ms`, 'see whether the application module waits for something');
+      const { error } = await task;
+      failure = error === undefined ? undefined : fromPlainError(error);
+    } catch (cause) {
+      this.doomed ??= this.exitError(cause);
+      failure = this.doomed;
+      // The task rejects before the thread has ended: until then it may still write to what will be another's.
+      await thread?.terminate();
     }
-  }
-
-  private returned(): Error {
-    return exitError(this.plan, new Error('it returned'));
-  }
-
-  private end(error: Error | undefined): Error | undefined {
     this.alive = false;
     this.port?.close();
-    return error;
+    return failure;
   }
 
   /** Tells the worker to do something; it does at its next burst boundary. */
   command(command: number): void {
-    if (command === COMMAND.leave) this.leaving = true;
-    Atomics.store(this.memory.words, CONTROL.command, command);
-    this.wake();
+    this.wanted = command;
+    if (!this.pausing) this.say(command);
   }
 
-  /** Resolves to true when the worker has acted on `command`, false when it has not within `ms`. */
+  /** Has it stand still until `resume`, whatever it is told meanwhile. */
+  pause(): void {
+    this.pausing = true;
+    this.say(COMMAND.pause);
+  }
+
+  resume(): void {
+    this.pausing = false;
+    this.say(this.wanted);
+  }
+
+  /** Resolves to true when the worker has acted on `command` or is dead, false when it has not within `ms`. */
   acted(command: number, ms: number): Promise<boolean> {
     return until(() => !this.alive || Atomics.load(this.memory.words, CONTROL.acknowledged) === command, ms);
   }
@@ -124,30 +169,51 @@ export class Worker {
 
   /** Ends the thread wherever it is. The last resort: its queues stay as they are. */
   kill(code: string, why: string): void {
-    this.why = workerError(this.plan, code, why, 'see the application for endless loops and waits');
+    if (!this.alive || this.doomed !== undefined) return;
+    this.doomed = this.error(code, why, 'see the application for endless loops and waits');
     this.abort.abort();
   }
 
-  /** Resolves when the thread's task has ended. */
-  async gone(): Promise<void> {
-    await this.task;
+  /** Resolves to true when it is not alive any more, to false when it still is after `ms` milliseconds. */
+  gone(ms: number): Promise<boolean> {
+    return inTime(this.ended, ms);
   }
 
-  private wake(): void {
+  /** Ends the idle thread. Returns false when a thread that was killed has not ended: it is stuck in a system call. */
+  async close(ms: number): Promise<boolean> {
+    const destroyed = await inTime(this.pool.destroy(), ms);
+    return destroyed && !this.alive;
+  }
+
+  /** Calls `action` when the thread has ended. */
+  whenEnded(action: () => void): void {
+    void this.ended.then(action);
+  }
+
+  /** Wakes it when it sleeps. */
+  wake(): void {
     Atomics.notify(this.memory.words, CONTROL.command);
-    this.native.notify(this.plan.wakeFd);
+    this.native.notify(this.wakeFd);
   }
-}
 
-function workerError(plan: WorkerPlan, code: string, why: string, fix: string, cause?: unknown): WorkerError {
-  const what = `worker ${plan.id} on cpu ${plan.cpu}`;
-  return new WorkerError(code, { what, why, fix }, { cause, detail: { worker: plan.id, cpu: plan.cpu } });
-}
-
-function exitError(plan: WorkerPlan, cause: unknown): WorkerError {
-  const { code, message } = cause as { code?: string; message: string };
-  if (code === 'ERR_WORKER_OUT_OF_MEMORY') {
-    return workerError(plan, 'WORKER_OUT_OF_MEMORY', message, 'mend the application, or raise heapMb', cause);
+  private say(command: number): void {
+    Atomics.store(this.memory.words, CONTROL.command, command);
+    this.wake();
   }
-  return workerError(plan, 'WORKER_EXITED', message, 'see whether the application calls process.exit', cause);
+
+  private error(code: string, why: string, fix = 'run it again', cause?: unknown): WorkerError {
+    const what = `worker ${this.id} on cpu ${this.cpu}`;
+    return new WorkerError(code, { what, why, fix }, { cause, detail: { worker: this.id, cpu: this.cpu } });
+  }
+
+  private exitError(cause: unknown): WorkerError {
+    const { code, message } = cause as { code?: string; message: string };
+    if (code === 'ERR_WORKER_OUT_OF_MEMORY') {
+      return this.error('WORKER_OUT_OF_MEMORY', message, 'mend the application, or raise heapMb', cause);
+    }
+    if (message.startsWith('worker exited with code')) {
+      return this.error('WORKER_EXITED', message, 'see whether the application calls process.exit', cause);
+    }
+    return this.error('WORKER_THREW', message, 'see what the application does besides its burst function', cause);
+  }
 }

@@ -1,0 +1,81 @@
+/**
+ * The books of a worker whose thread was ended, wherever it was. It was the one writer of its counters; the main
+ * thread is, until it is started again. A queue counts after it has acted, and a job after its queue: what was cut off
+ * between the two is mended in that order, so that every frame ends in one counter. Control half.
+ */
+import { APP_COUNTERS, CONTROL, JOB, JOB_COUNTERS, LEDGER, WORKER_COUNTERS } from '../../workers/control.ts';
+import { heldIn, writeOff } from '../../workers/ledger.ts';
+import { makeCounters, mendCounters, readCounters } from '../arena/counters.ts';
+import type { QueueHandle } from '../pktio/types.ts';
+import { DROP, type QueuePlan, RX, TX } from '../queue.ts';
+import type { CrewJob } from './crew.ts';
+import { inFlight } from './ledger.ts';
+import type { Worker } from './worker.ts';
+
+const read = (memory: SharedArrayBuffer, { counters, counterNames }: QueuePlan) =>
+  readCounters(memory, counters, counterNames);
+
+const add = (memory: SharedArrayBuffer, { counters }: QueuePlan, index: number, n: number) => {
+  if (n > 0) makeCounters(memory, counters)(index, n);
+};
+
+const addToJob = (memory: SharedArrayBuffer, { worker, index }: CrewJob, counter: number, n: number) => {
+  if (n > 0) makeCounters(memory, worker.memory.blocks[index] + JOB.counters * 4)(counter, n);
+};
+
+const ledgerOf = ({ worker, index }: CrewJob) => worker.memory.jobLedger(index);
+
+/** Puts the books of `worker` in order, whose attached jobs are `jobs`, and writes off what they held. */
+export function settleDeath(memory: SharedArrayBuffer, worker: Worker, jobs: readonly CrewJob[]): void {
+  const tx = [...new Set(jobs.flatMap((job) => job.tx))];
+  mend(memory, worker, [...jobs.flatMap(({ rx }) => (rx === undefined ? [] : [rx])), ...tx]);
+  for (const queue of tx) settleTx(memory, queue);
+  for (const job of jobs) {
+    if (job.rx === undefined) continue;
+    const received = Number(read(memory, job.rx.plan).packets - ledgerOf(job).delivered);
+    addToJob(memory, job, LEDGER.delivered, received);
+  }
+  // A job that has been taken out has its share of the queues' counters: then what is torn cannot be told.
+  if (jobs.length === worker.memory.blocks.length) settleAccepted(memory, jobs, tx);
+  for (const { index } of jobs) writeOff(memory, worker.memory.blocks[index], DROP.app_died);
+}
+
+function mend(
+  memory: SharedArrayBuffer,
+  { memory: { control, blocks } }: Worker,
+  queues: readonly QueueHandle[],
+): void {
+  mendCounters(memory, control + CONTROL.counters * 4, WORKER_COUNTERS.length);
+  for (const block of blocks) mendCounters(memory, block + JOB.counters * 4, JOB_COUNTERS.length + APP_COUNTERS);
+  for (const { plan } of queues) mendCounters(memory, plan.counters, plan.counterNames.length);
+}
+
+/** Accepted is what is in the ring, what has left it, and what failed; what was neither has been completed. */
+function settleTx(memory: SharedArrayBuffer, queue: QueueHandle): void {
+  queue.settle();
+  const flying = Number(inFlight(read(memory, queue.plan))) - [...queue.held()].length;
+  add(memory, queue.plan, TX.completed, flying);
+  add(memory, queue.plan, TX.packets, -flying);
+}
+
+/** What a tx queue accepted and no job has counted was accepted from the job that holds so much. */
+function settleAccepted(memory: SharedArrayBuffer, jobs: readonly CrewJob[], tx: readonly QueueHandle[]): void {
+  const packets = tx.reduce((sum, { plan }) => sum + read(memory, plan).packets, 0n);
+  const accepted = jobs.reduce((sum, job) => sum + ledgerOf(job).accepted, 0n);
+  const torn = Number(packets - accepted);
+  const sender = jobs.find(({ worker, index }) => heldIn(memory, worker.memory.blocks[index]) >= torn);
+  if (sender !== undefined) addToJob(memory, sender, LEDGER.accepted, torn);
+}
+
+/**
+ * Counts `torn` frames that a worker took and that are in no counter: received (or allocated, by a job that receives
+ * nothing), and died with. Only while the worker does not run.
+ */
+export function countTorn(memory: SharedArrayBuffer, jobs: readonly CrewJob[], torn: number): void {
+  const receiver = jobs.find(({ rx }) => rx !== undefined);
+  const job = receiver ?? jobs[0];
+  if (job === undefined) return;
+  if (receiver?.rx !== undefined) add(memory, receiver.rx.plan, RX.packets, torn);
+  addToJob(memory, job, receiver === undefined ? LEDGER.allocated : LEDGER.delivered, torn);
+  addToJob(memory, job, LEDGER.dropped + DROP.app_died, torn);
+}

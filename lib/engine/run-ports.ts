@@ -1,0 +1,120 @@
+/** The ports of a run: started for it, watched, and stopped after it; what they counted, also when they have gone. */
+
+import { PortError } from '../errors.ts';
+import { L2_OVERHEAD } from '../pktio/memory-port.ts';
+import { addCounters } from '../pktio/stats.ts';
+import type { Pktio, PortStats } from '../pktio/types.ts';
+import { inTime } from './until.ts';
+
+/** Longest that a port may take to flush, and to stop, in milliseconds. */
+const PORT_MS = 10_000;
+
+type OnError = (port: string, error: Error, fatal: boolean) => void;
+
+interface Entry {
+  readonly port: Pktio;
+  readonly forget: () => void;
+  /** Set when it has left the run. */
+  last?: PortStats;
+}
+
+/** The ports of one run. */
+export class RunPorts {
+  private readonly entries = new Map<string, Entry>();
+  private readonly onError: OnError;
+
+  constructor(onError: OnError) {
+    this.onError = onError;
+  }
+
+  /**
+   * Starts `port` with `txQueues` tx queues for the run. Throws `FRAMES_TOO_SMALL`, `WRONG_STATE`, and what starting it
+   * throws; it is stopped then.
+   */
+  async start(port: Pktio, txQueues: number, room: number): Promise<void> {
+    const { name } = port;
+    const longest = port.mtu + L2_OVERHEAD;
+    if (longest > room) {
+      const why = `its frames have up to ${longest} bytes (MTU ${port.mtu}), and the engine's frames have room for ${room}`;
+      const fix = `open the engine with a larger frameSize, or the port with an MTU of up to ${room - L2_OVERHEAD}`;
+      throw new PortError(
+        'FRAMES_TOO_SMALL',
+        { what: `port ${name}`, why, fix },
+        { detail: { port: name, longest, room } },
+      );
+    }
+    const wanted = Math.max(txQueues, port.capability.txQueues.min);
+    if (wanted !== port.config.txQueues) port.configure({ txQueues: wanted });
+    await port.start();
+    const listener = (error: Error, fatal: boolean) => this.onError(name, error, fatal);
+    port.on('error', listener);
+    this.entries.set(name, { port, forget: () => port.off('error', listener) });
+  }
+
+  /** Those that have not left. */
+  get here(): readonly Pktio[] {
+    return [...this.entries.values()].filter(({ last }) => last === undefined).map(({ port }) => port);
+  }
+
+  /** Frames in the rings of those that have not left, ring by ring. Exact while nobody works with them. */
+  rings(): Iterable<number>[] {
+    return this.here.flatMap(({ queues }) => [...queues.rx, ...queues.tx].map((queue) => queue.held()));
+  }
+
+  /** Counters of this run by port name. */
+  stats(): Record<string, PortStats> {
+    return Object.fromEntries([...this.entries].map(([name, { port, last }]) => [name, last ?? totals(port)]));
+  }
+
+  /** Counters, and the number of frames in the rings of each. */
+  figures(): { readonly name: string; readonly stats: PortStats; readonly inRings: number }[] {
+    return [...this.entries].map(([name, { port, last }]) => {
+      const rings = last === undefined ? [...port.queues.rx, ...port.queues.tx] : [];
+      const inRings = rings.reduce((sum, queue) => sum + [...queue.held()].length, 0);
+      return { name, stats: last ?? totals(port), inRings };
+    });
+  }
+
+  /** `port` goes away: its counters are kept as they are now. */
+  leave(port: Pktio): void {
+    for (const entry of this.entries.values()) {
+      if (entry.port !== port || entry.last !== undefined) continue;
+      entry.last = totals(port);
+      entry.forget();
+    }
+  }
+
+  /** Resolves when what was transmitted has left the ports, or their time is up. */
+  async flush(): Promise<void> {
+    await Promise.all(this.here.map((port) => this.attempt(port, 'flush', () => port.flush())));
+    for (const { queues } of this.here) for (const queue of queues.tx) queue.settle();
+  }
+
+  /** Stops those that are still here. What fails is told. */
+  async stop(): Promise<void> {
+    const started = this.here.filter((port) => port.state === 'started');
+    await Promise.all(started.map((port) => this.attempt(port, 'stop', () => port.stop())));
+    for (const { forget } of this.entries.values()) forget();
+  }
+
+  private async attempt(port: Pktio, what: string, action: () => Promise<void>): Promise<void> {
+    try {
+      if (await inTime(action(), PORT_MS)) return;
+      const why = `it had not ended after ${PORT_MS / 1000} s`;
+      throw new PortError('PORT_TIMEOUT', {
+        what: `${what} of port ${port.name}`,
+        why,
+        fix: 'see what its device waits for',
+      });
+    } catch (error) {
+      this.onError(port.name, error as Error, true);
+    }
+  }
+}
+
+/** Counters of a started port in this run: its queues are made anew for each. */
+function totals(port: Pktio): PortStats {
+  const sum = (direction: 'rx' | 'tx') =>
+    port.queues[direction].map((_, queue) => port.queueStats(direction, queue)).reduce(addCounters, {});
+  return { rx: sum('rx'), tx: sum('tx') };
+}

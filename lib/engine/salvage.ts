@@ -1,0 +1,124 @@
+/**
+ * Finding the frames of the dead: an application that threw, hung or was replaced has left frames behind that nobody
+ * can name. They are those that are nowhere: in no stack and no ring, and not held by an application that lives.
+ * What the living hold cannot be seen either, but it changes: what is nowhere at one moment and at the next, and the
+ * next, comes to be what is lost, and its number is known from the ledger. Control half.
+ */
+import { heldBy } from '../../workers/ledger.ts';
+import { DROP } from '../queue.ts';
+import type { Crew, Means } from './crew.ts';
+import { countTorn } from './death.ts';
+import { nowhere, put } from './depot.ts';
+import type { RunPorts } from './run-ports.ts';
+import type { Standstill } from './standstill.ts';
+import type { Worker } from './worker.ts';
+
+/** Wait before the first look, in milliseconds; doubles up to the last while some are missing. */
+const FIRST_MS = 10;
+const LAST_MS = 1000;
+
+/** What the engine has written off, by the names of `JOB_COUNTERS`. */
+const WRITTEN_OFF = [`dropped_${nameOf(DROP.app_died)}`, `dropped_${nameOf(DROP.stopped)}`];
+
+function nameOf(reason: number): string {
+  return Object.keys(DROP)[reason];
+}
+
+/** Brings lost frames of one run back to the pool. */
+export class Salvage {
+  private readonly means: Means;
+  private readonly crew: () => Crew;
+  private readonly ports: RunPorts;
+  private readonly standstill: Standstill;
+  /** Frames brought back so far. */
+  private recovered = 0;
+  /** Offsets that were nowhere at each look since `missing` last changed; the lost ones are among them. */
+  private candidates: Int32Array | undefined;
+  private expected = 0;
+  /** The last worker that died since a look: what is in no counter is its doing. */
+  private dead: Worker | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private waitMs = FIRST_MS;
+  private stopped = false;
+
+  constructor(means: Means, crew: () => Crew, ports: RunPorts, standstill: Standstill) {
+    this.means = means;
+    this.crew = crew;
+    this.ports = ports;
+    this.standstill = standstill;
+  }
+
+  /** Frames whose holder is no more, and which have not been brought back. */
+  get missing(): number {
+    const ledgers = this.crew().jobs.map(({ worker, index }) => worker.memory.jobLedger(index));
+    const writtenOff = ledgers.reduce((sum, ledger) => sum + WRITTEN_OFF.reduce((n, name) => n + ledger[name], 0n), 0n);
+    return Number(writtenOff) - this.recovered;
+  }
+
+  /** Some frames may have been left behind; `dead` says by which worker, if its thread ended. */
+  look(dead?: Worker): void {
+    this.dead = dead ?? this.dead;
+    this.waitMs = FIRST_MS;
+    clearTimeout(this.timer);
+    this.later();
+  }
+
+  stop(): void {
+    this.stopped = true;
+    clearTimeout(this.timer);
+  }
+
+  /** Once nobody works any more: what the last of the dead took with them is counted too. */
+  settle(): void {
+    if (this.dead !== undefined) this.countTorn(this.nowhere());
+  }
+
+  private later(): void {
+    if (this.stopped || (this.missing === 0 && this.dead === undefined)) return;
+    this.timer = setTimeout(() => void this.try(), this.waitMs);
+    this.waitMs = Math.min(LAST_MS, this.waitMs * 2);
+  }
+
+  private async try(): Promise<void> {
+    await this.standstill.during(() => {
+      if (!this.stopped) this.narrow();
+    });
+    clearTimeout(this.timer);
+    this.later();
+  }
+
+  /** Only while all workers stand still. */
+  private narrow(): void {
+    const nowhere = this.nowhere();
+    if (this.dead !== undefined) this.countTorn(nowhere);
+    const { missing } = this;
+    if (this.candidates === undefined || this.expected !== missing) this.candidates = nowhere;
+    else {
+      const still = new Set(nowhere);
+      this.candidates = this.candidates.filter((offset) => still.has(offset));
+    }
+    this.expected = missing;
+    if (missing <= 0 || this.candidates.length !== missing) return;
+    put(this.means.arena.memory, this.means.frames, this.candidates);
+    this.recovered += missing;
+    this.candidates = undefined;
+  }
+
+  private nowhere(): Int32Array {
+    const { arena, frames } = this.means;
+    const stacks = this.crew().workers.map(({ memory }) => memory.stackedFrames());
+    return nowhere(arena.memory, frames, [...stacks, ...this.ports.rings()]);
+  }
+
+  /** A thread that was ended between two steps may have taken frames that it had not counted yet, or the other way. */
+  private countTorn(nowhere: Int32Array): void {
+    const { jobs } = this.crew();
+    const held = jobs.reduce((sum, { worker, index }) => sum + heldBy(worker.memory.jobLedger(index)), 0n);
+    const torn = nowhere.length - Number(held) - this.missing;
+    const its = jobs.filter(({ worker, state }) => worker === this.dead && state !== 'detached');
+    if (torn > 0) countTorn(this.means.arena.memory, its, torn);
+    // Counted as held, and back on a stack all the same: they need not be looked for.
+    else this.recovered -= torn;
+    this.dead = undefined;
+  }
+}

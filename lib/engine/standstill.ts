@@ -1,0 +1,66 @@
+/** Moments at which no worker touches a frame, a ring or a counter, and the main thread may. Control half. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { COMMAND } from '../../workers/control.ts';
+import type { Worker } from './worker.ts';
+
+/** Longest that a worker is waited for to stand still, in milliseconds: the others wait as long. */
+const PAUSE_MS = 50;
+/** Wait between two attempts, in milliseconds. */
+const RETRY_MS = 5;
+
+/** Lets workers stand still, one action at a time. */
+export class Standstill {
+  private readonly workers: () => readonly Worker[];
+  private turn: Promise<unknown> = Promise.resolve();
+  /** Those that did not stand still in time when it was last tried. */
+  private restless: readonly Worker[] = [];
+
+  constructor(workers: () => readonly Worker[]) {
+    this.workers = workers;
+  }
+
+  /** Does `action`, which must not wait, while all workers stand still. False when one of them did not in time. */
+  during(action: () => void): Promise<boolean> {
+    const mine = this.turn.then(() => this.hold(action));
+    this.turn = mine.catch(() => {});
+    return mine;
+  }
+
+  /** As `during`, for what has to be done: after `ms` milliseconds whoever does not stand still is ended. */
+  async insist(action: () => void, ms: number): Promise<boolean> {
+    const end = performance.now() + ms;
+    while (!(await this.during(action))) {
+      if (performance.now() < end) {
+        await sleep(RETRY_MS);
+        continue;
+      }
+      for (const worker of this.restless) worker.kill('WORKER_STALLED', `it did not stand still within ${ms} ms`);
+      await Promise.all(this.restless.map((worker) => worker.gone(ms)));
+      return this.during(action);
+    }
+    return true;
+  }
+
+  /** Resolves when nobody stands still any more. */
+  async over(): Promise<void> {
+    await this.turn;
+  }
+
+  private async hold(action: () => void): Promise<boolean> {
+    const held = this.workers().filter((worker) => worker.alive);
+    this.restless = held.filter((worker) => !worker.hears);
+    if (this.restless.length > 0) return false;
+    for (const worker of held) worker.pause();
+    try {
+      const still = await Promise.all(held.map((worker) => worker.acted(COMMAND.pause, PAUSE_MS)));
+      // One that has started meanwhile does not stand still: its application may be taking frames already.
+      const others = this.workers().filter((worker) => worker.alive && !held.includes(worker));
+      this.restless = [...held.filter((_, i) => !still[i]), ...others];
+      if (this.restless.length > 0) return false;
+      action();
+      return true;
+    } finally {
+      for (const worker of held) worker.resume();
+    }
+  }
+}

@@ -1,0 +1,95 @@
+/** The jobs of one worker: made, replaced, set aside, taken out; and what of them the loop works on. Control half. */
+import { type BurstFunction, DROP } from '../lib/queue.ts';
+import { appError, loadApp } from './apps.ts';
+import type { Attached, Job } from './attach.ts';
+import { APP_COUNTERS, JOB, JOB_COUNTERS } from './control.ts';
+import { heldIn, writeOff } from './ledger.ts';
+import type { Work } from './loop.ts';
+import type { AppName, JobPlan, WorkerPlan } from './plan.ts';
+
+const idle: BurstFunction = () => 0;
+
+/** The jobs of `plan`, by their numbers in it. Frames that an application leaves behind are counted here. */
+export class Jobs {
+  private readonly attached: Attached;
+  /** Null: taken out. */
+  private readonly plans: (JobPlan | null)[];
+  /** Undefined: the application has thrown, and nothing has taken its place yet. */
+  private readonly made: (Job | undefined)[];
+  /** Whose the words of each job's own counters are. */
+  private readonly names: (readonly string[])[];
+
+  constructor(plan: WorkerPlan, attached: Attached) {
+    this.attached = attached;
+    this.plans = [...plan.jobs];
+    this.made = plan.jobs.map(() => undefined);
+    this.names = plan.jobs.map((job) => job?.counterNames ?? []);
+  }
+
+  /** Names of the counters of each job's application, null when it has none. */
+  get counterNames(): readonly (readonly string[] | null)[] {
+    return this.made.map((job) => job?.counterNames ?? null);
+  }
+
+  /** Puts `app` into job `index`. What was there goes on until then, and stays if this throws. */
+  async place(index: number, app: AppName, version: number): Promise<void> {
+    const factory = await loadApp(app, version);
+    const plan = this.plans[index];
+    if (plan === null) throw appError('NO_SUCH_JOB', app, 'its port has gone meanwhile', 'nothing is to be done');
+    // From here on nothing waits: what the ledger says is held now is held by the application that was here before.
+    const { memory } = this.attached;
+    const held = heldIn(memory, plan.block);
+    const flags = new Int32Array(memory, plan.block, JOB.counters);
+    const finished = Atomics.exchange(flags, JOB.finished, 0);
+    try {
+      const job = this.attached.makeJob(plan, factory, app);
+      this.resetCounters(plan, index, job.counterNames);
+      this.made[index] = job;
+    } catch (error) {
+      Atomics.store(flags, JOB.finished, finished);
+      writeOff(memory, plan.block, DROP.app_died, heldIn(memory, plan.block) - held);
+      throw error;
+    }
+    writeOff(memory, plan.block, DROP.stopped, held);
+  }
+
+  /** Job `index` has thrown: nothing is called for it any more. */
+  setAside(index: number): void {
+    this.end(index, DROP.app_died);
+  }
+
+  /** Takes job `index` out for good, and its queues with it unless another job uses them too. */
+  detach(index: number): void {
+    this.end(index, DROP.stopped);
+    this.plans[index] = null;
+  }
+
+  /** What the loop works on. Jobs that make packets are not called while `quiescent`. */
+  work(quiescent: boolean): Work {
+    const { attached, made } = this;
+    const attachedPlans = this.plans.filter((plan) => plan !== null);
+    return {
+      polls: this.plans.map((plan, index) =>
+        plan === null || (quiescent && plan.rx === null) ? idle : (made[index]?.poll ?? idle),
+      ),
+      rx: attachedPlans.flatMap((plan) => attached.rxOf(plan) ?? []),
+      tx: [...new Set(attachedPlans.flatMap((plan) => attached.txOf(plan)))],
+    };
+  }
+
+  private end(index: number, reason: (typeof DROP)['app_died' | 'stopped']): void {
+    const plan = this.plans[index];
+    if (plan === null) return;
+    this.made[index] = undefined;
+    writeOff(this.attached.memory, plan.block, reason);
+  }
+
+  /** The same application again goes on counting; another one's counters start at zero. */
+  private resetCounters(plan: JobPlan, index: number, names: readonly string[]): void {
+    if (this.names[index].join('\n') !== names.join('\n')) {
+      const at = plan.block + (JOB.counters + JOB_COUNTERS.length * 2) * 4;
+      new Int32Array(this.attached.memory, at, APP_COUNTERS * 2).fill(0);
+    }
+    this.names[index] = names;
+  }
+}
