@@ -13,8 +13,11 @@ export interface ChildSpec {
   readonly quit: string;
 }
 
-/** Returns the object in the last line of `text`. */
-export const lastJson = (text: string): unknown => JSON.parse(text.trimEnd().split('\n').at(-1)!);
+/** Returns the object or array that ends `text`: the rest of its line, should something stand before it. */
+export function lastJson(text: string): unknown {
+  const line = text.trimEnd().split('\n').at(-1)!;
+  return JSON.parse(line.slice(line.search(/\{"|\[\{|\[\]/)));
+}
 
 /** A running child. Its standard output and error are one text, in the order of arrival. */
 export class Child {

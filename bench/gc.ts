@@ -25,7 +25,9 @@ export const TRACE_FLAGS = ['--trace-gc', '--trace-deopt', '--expose-gc'] as con
 // V8 12.4 and later print the isolate group too: [8197:0x7f2510000f00:0].
 const COLLECTION = /^\[\d+:(0x[0-9a-f]+)(?::\d+)?\]\s+\d+ ms: (?:Scavenge|Mark-|Minor)/;
 // [bailout (kind: deopt-eager, reason: wrong map): begin. deoptimizing 0x7d <JSFunction f (sfi = 0x7c)>, 0x7b <Code ...
-const DEOPT = /^\[bailout \(kind: ([^,]+), reason: (.*?)\): begin\. deoptimizing 0x[0-9a-f]+ <JSFunction ?(.*?) ?\(sfi/;
+// V8 prints it in pieces: another thread's line may stand between them, and the rest is then missing here.
+const DEOPT =
+  /\[bailout \(kind: ([^,]+), reason: (.*?)\): begin\.(?: deoptimizing 0x[0-9a-f]+ <JSFunction ?(.*?) ?\(sfi)?/;
 // Maglev code (V8 12 and later) is left this way for better code: no assumption has failed.
 const TIER_UP = 'prepare for on stack replacement (OSR)';
 const STACK_POINTER = /caller SP (0x[0-9a-f]+)/;

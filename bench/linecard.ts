@@ -39,7 +39,7 @@ export async function openLinecard({ pipeline, burst, place }: LinecardOptions):
   const child = new Child({ name: 'linecard', command: 'taskset', args, quit: 'quit' });
   try {
     const main = await recognise(child);
-    await child.expect(/^ready\n/m, START_MS);
+    await child.expect(/ready\n/, START_MS);
     child.pause();
     return contestant(child, main);
   } catch (error) {
@@ -50,7 +50,7 @@ export async function openLinecard({ pipeline, burst, place }: LinecardOptions):
 
 /** The child collects once and tells where its stack is, before it has any other thread. */
 async function recognise(child: Child): Promise<MainThread> {
-  const text = await child.expect(/^\{"stack":.*\}\n/m, START_MS);
+  const text = await child.expect(/\{"stack":.*\}\n/, START_MS);
   return { ...(lastJson(text) as Pick<MainThread, 'stack'>), isolate: isolateOf(text) };
 }
 
@@ -60,7 +60,7 @@ function contestant(child: Child, main: MainThread): Contestant {
       child.resume();
       try {
         child.send(String(ms));
-        const text = await child.expect(/^\{"packets":.*\}\n/m, ms + REPLY_MS);
+        const text = await child.expect(/\{"packets":.*\}\n/, ms + REPLY_MS);
         return { ...(lastJson(text) as Sample), trace: parseTrace(text, main) };
       } finally {
         child.pause();
@@ -68,7 +68,7 @@ function contestant(child: Child, main: MainThread): Contestant {
     },
     async close() {
       const rest = await child.close(STOP_MS);
-      const ending = /^\{"faults":.*\}$/m.exec(rest);
+      const ending = /\{"faults":.*\}$/m.exec(rest);
       if (ending === null) return { faults: [`it did not stop in order: ${rest.trim().slice(-300) || 'no word'}`] };
       return JSON.parse(ending[0]) as Ending;
     },

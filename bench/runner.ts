@@ -1,5 +1,5 @@
 /** Runs a trial: its contestants side by side, sample by sample in alternation, so that noise falls on all alike. */
-import { type Contestant, mpps, type Sample } from './contestant.ts';
+import { type Contestant, disturbed, mpps, type Sample } from './contestant.ts';
 import { addTraces, type TraceCount } from './gc.ts';
 import { type Summary, summarize } from './stats.ts';
 import type { Schedule } from './trials.ts';
@@ -29,6 +29,21 @@ const reason = (error: unknown): string => (error instanceof Error ? error.messa
 export function rotate<T>(list: readonly T[], by: number): T[] {
   const at = list.length === 0 ? 0 : by % list.length;
   return [...list.slice(at), ...list.slice(0, at)];
+}
+
+/** Attempts at a sample that nothing disturbs. */
+const ATTEMPTS = 4;
+
+/** Takes a sample, again if it was disturbed; the last one counts in any case. Traces of all attempts count. */
+async function sampleQuietly(contestant: Contestant, ms: number): Promise<Sample> {
+  const traces: TraceCount[] = [];
+  for (let attempt = 1; ; attempt++) {
+    const sample = await contestant.sample(ms);
+    if (sample.trace !== undefined) traces.push(sample.trace);
+    if (!disturbed(sample) || attempt === ATTEMPTS) {
+      return traces.length === 0 ? sample : { ...sample, trace: addTraces(traces) };
+    }
+  }
 }
 
 /** Adds one round to `into`. Processes are started anew; they end before this resolves, whatever happens. */
@@ -62,7 +77,7 @@ export async function runRound(
     for (let i = 0; i < schedule.samples; i++) {
       for (const entry of rotate(entries, round + i)) {
         await attempt(entry, async () => {
-          into[entry.name]!.samples.push(await running.get(entry)!.sample(schedule.sampleMs));
+          into[entry.name]!.samples.push(await sampleQuietly(running.get(entry)!, schedule.sampleMs));
         });
       }
     }

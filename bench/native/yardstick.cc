@@ -53,6 +53,7 @@ struct Stack {
 struct Ring {
   alignas(64) std::atomic<uint32_t> produced;
   alignas(64) std::atomic<uint32_t> consumed;
+  alignas(64) std::atomic<int32_t> armed;
   alignas(64) int32_t descriptors[kRingSize * 2];
 };
 
@@ -62,6 +63,7 @@ Ring ring;
 Counters rx_counters;
 Counters tx_counters;
 uint64_t dropped;
+uint64_t wakeups;
 
 // Takes up to `count` free frames; returns how many there were.
 int32_t take(int32_t* offsets, int32_t count) {
@@ -94,6 +96,8 @@ void refuse(int32_t length) {
 
 // Receives endless frames of the worker's own; frees what it is sent.
 struct NullPort {
+  static void kick() {}
+
   [[gnu::noinline]] static int32_t receive(Burst& burst) {
     const int32_t n = take(burst.offsets, burst.size);
     for (int32_t i = 0; i < n; i++) burst.lengths[i] = kLength;
@@ -124,6 +128,12 @@ struct NullPort {
 
 // Receives what it was sent, through a single-producer single-consumer ring.
 struct LoopPort {
+  // Is somebody asleep who waits for this? The index before `armed`, while a sleeper writes them the other way round.
+  [[gnu::noinline]] static void kick() {
+    ring.produced.exchange(ring.produced.load(std::memory_order_relaxed), std::memory_order_seq_cst);
+    if (ring.armed.load(std::memory_order_relaxed) != 0) wakeups++;
+  }
+
   [[gnu::noinline]] static int32_t receive(Burst& burst) {
     const uint32_t at = ring.consumed.load(std::memory_order_relaxed);
     // The descriptors after the index that covers them.
@@ -211,7 +221,10 @@ void forward(Burst& burst, uint64_t ns) {
   const uint64_t start = now();
   uint64_t end = start;
   while (end - start < ns) {
-    for (int32_t i = 0; i < 1024 && control == 0; i++) l2fwd<Port>(burst);
+    for (int32_t i = 0; i < 1024 && control == 0; i++) {
+      l2fwd<Port>(burst);
+      Port::kick();
+    }
     end = now();
   }
   using Number = unsigned long long;

@@ -7,6 +7,15 @@ const ECHO = "process.stdin.on('data', (d) => process.stdout.write('got ' + d)).
 
 test('the last line is read as JSON', () => {
   expect(lastJson('noise\n{"a":1}\n')).toEqual({ a: 1 });
+  expect(lastJson('[{"a":[1]}]\n')).toEqual([{ a: [1] }]);
+});
+
+test('what another thread had begun to print before it is left out', () => {
+  expect(
+    lastJson('[bailout (kind: deopt-eager, reason: wrong map): begin. deoptimizing 0x7d {"a":{"b":[]}}\n'),
+  ).toEqual({
+    a: { b: [] },
+  });
 });
 
 describe('Child', () => {

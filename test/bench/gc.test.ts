@@ -39,6 +39,12 @@ describe('parseTrace', () => {
     expect(parseTrace(text, MAIN).deopts).toEqual([]);
   });
 
+  test('a deoptimisation whose line was torn apart counts all the same', () => {
+    const torn =
+      '[bailout (kind: deopt-eager, reason: wrong map): begin. deoptimizing 0x7d {"packets":1}\n <JSFunction f (sfi = 0x1)>';
+    expect(parseTrace(torn, MAIN).deopts).toEqual(['wrong map in an unnamed function']);
+  });
+
   test('leaving code for better code is no deoptimisation', () => {
     expect(parseTrace(deopt('prepare for on stack replacement (OSR)', 'run ', WORKER_SP), MAIN).deopts).toEqual([]);
   });

@@ -74,6 +74,28 @@ describe('runRound', () => {
     expect(into.b!.samples).toHaveLength(2);
   });
 
+  test('a disturbed sample is taken again, and what V8 did meanwhile is kept', async () => {
+    const into: SeriesByName = {};
+    let asked = 0;
+    const sample = async (): Promise<Sample> => {
+      asked++;
+      const trace = { collections: 1, deopts: [] };
+      return { packets: asked, ns: 100, waitedNs: asked % 2 === 1 ? 0 : 90, trace };
+    };
+    await runRound([entry('a', [], { sample })], SCHEDULE, 0, into, never);
+    expect(into.a!.samples.map((s) => [s.packets, s.trace!.collections])).toEqual([
+      [3, 2],
+      [5, 2],
+    ]);
+  });
+
+  test('a sample that is disturbed every time counts in the end', async () => {
+    const into: SeriesByName = {};
+    const sample = async (): Promise<Sample> => ({ packets: 7, ns: 100, waitedNs: 90 });
+    await runRound([entry('a', [], { sample })], SCHEDULE, 0, into, never);
+    expect(into.a!.samples).toHaveLength(2);
+  });
+
   test('what a contestant says at its end counts', async () => {
     const into: SeriesByName = {};
     const contestant: Contestant = {

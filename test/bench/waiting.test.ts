@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { mpps } from '../../bench/contestant.ts';
+import { disturbed, mpps } from '../../bench/contestant.ts';
 import { threadPinnedTo } from '../../bench/waiting.ts';
 
 const files: Record<string, string> = {
@@ -32,4 +32,11 @@ test('a kernel without the statistics has nothing to subtract', () => {
 test('waiting is taken out of the time of a sample', () => {
   expect(mpps({ packets: 100, ns: 2000, waitedNs: 1000 })).toBe(100);
   expect(mpps({ packets: 100, ns: 2000 })).toBe(50);
+});
+
+test('a sample of which more than half was waiting is disturbed, and stands for itself', () => {
+  expect(disturbed({ packets: 1, ns: 100, waitedNs: 51 })).toBe(true);
+  expect(disturbed({ packets: 1, ns: 100, waitedNs: 50 })).toBe(false);
+  expect(disturbed({ packets: 1, ns: 100 })).toBe(false);
+  expect(mpps({ packets: 100, ns: 2000, waitedNs: 3000 })).toBe(50);
 });
