@@ -1,0 +1,152 @@
+/** Drives the engine for a command: opens the ports, runs the jobs, shows the figures, stops in order. */
+import type { Engine } from '../engine/engine.ts';
+import type { RunResult } from '../engine/results.ts';
+import type { Run } from '../engine/run.ts';
+import type { EngineOptions, JobSpec } from '../engine/types.ts';
+import { SystemError } from '../errors.ts';
+import type { Pktio } from '../pktio/types.ts';
+import { type Display, makeDisplay } from './display.ts';
+import { EXIT, errorText } from './failure.ts';
+import { figures, type Subject } from './figures.ts';
+import { openPorts, type PortWish, withEngine } from './ports.ts';
+import { Stopping, type StopReason } from './stopping.ts';
+import { type Outcome, succeeded } from './summary.ts';
+import type { Terminal } from './terminal.ts';
+import { judge, type Verdict } from './verdict.ts';
+
+/** What a command wants done. */
+export interface Work {
+  /** The command's name. */
+  readonly title: string;
+  /** What is going to happen, for people. */
+  readonly intro?: readonly string[];
+  readonly engine: EngineOptions;
+  readonly ports: readonly PortWish[];
+  readonly jobs: readonly JobSpec[];
+  /** `judge` if absent. */
+  readonly judge?: (jobs: readonly JobSpec[], result: RunResult) => Verdict | undefined;
+}
+
+/** How it is shown, and for how long. */
+export interface Pace {
+  /** Seconds between two looks; 0: none before the summary. */
+  readonly period: number;
+  /** Seconds until it ends; 0: not by itself. */
+  readonly time: number;
+  readonly json: boolean;
+}
+
+/** Does `work` until its sources have ended, the time is up, a signal comes, or a port fails. Returns the exit code. */
+export async function drive(work: Work, pace: Pace, terminal: Terminal): Promise<number> {
+  const display = makeDisplay(terminal, work.title, pace.json);
+  const stopping = new Stopping(terminal);
+  try {
+    const done = await withEngine(work.engine, async (engine) => {
+      const troubles = new Troubles(display, stopping);
+      const ports = await openPorts(engine, work.ports);
+      troubles.watchPorts(ports);
+      // Before anything is started: asked to stop already.
+      if (stopping.first !== undefined) return stopping.first !== 'port-failed';
+      const outcome = await run(engine, { work, pace, display, stopping, troubles });
+      if (outcome === undefined) return stopping.first !== 'port-failed';
+      troubles.tellRest(outcome.result);
+      display.summary(outcome);
+      return succeeded(outcome);
+    });
+    return done && outputIntact(terminal) ? EXIT.ok : EXIT.failed;
+  } finally {
+    stopping.dispose();
+  }
+}
+
+interface Means {
+  readonly work: Work;
+  readonly pace: Pace;
+  readonly display: Display;
+  readonly stopping: Stopping;
+  readonly troubles: Troubles;
+}
+
+/** Undefined when it was asked to stop before packets flowed. */
+async function run(engine: Engine, { work, pace, display, stopping, troubles }: Means): Promise<Outcome | undefined> {
+  const { jobs } = work;
+  const subject: Subject = { ports: [...engine.ports.keys()], jobs };
+  display.intro(work.intro ?? []);
+  const starting = engine.run(jobs);
+  const active = await Promise.race([starting, stopping.requested.then(() => undefined)]);
+  if (active === undefined) {
+    // Closing the engine takes back what has been started so far.
+    starting.catch(() => {});
+    return undefined;
+  }
+  troubles.watchRun(active);
+  if (pace.time > 0) stopping.after(pace.time);
+  const linkOf = (port: string) => engine.ports.get(port)?.link();
+  let before = active.stats();
+  const look = () => {
+    const now = active.stats();
+    display.period(figures(subject, now, before, linkOf));
+    before = now;
+  };
+  const ticker = pace.period > 0 ? setInterval(look, pace.period * 1000) : undefined;
+  const reason: StopReason = await Promise.race([stopping.requested, active.done.then(() => 'sources' as const)]);
+  clearInterval(ticker);
+  const result = await active.stop();
+  return { subject, reason, result, verdict: (work.judge ?? judge)(jobs, result) };
+}
+
+/** Tells each error once, when it happens, and asks for the end when a port can go on no more. */
+class Troubles {
+  private readonly display: Display;
+  private readonly stopping: Stopping;
+  private readonly seen = new Set<Error>();
+
+  constructor(display: Display, stopping: Stopping) {
+    this.display = display;
+    this.stopping = stopping;
+  }
+
+  /** From their opening on: a port can fail before the first packet flows. */
+  watchPorts(ports: readonly Pktio[]): void {
+    for (const port of ports) {
+      port.on('error', (error, fatal) => {
+        this.tell('port-error', port.name, error);
+        if (fatal) this.stopping.request('port-failed');
+      });
+    }
+  }
+
+  watchRun(run: Run): void {
+    const retry = (retryMs: number) => `trying again in ${retryMs / 1000} s`;
+    run.on('job-failed', (job, error, retryMs) => this.tell('job-failed', job, error, retry(retryMs)));
+    run.on('worker-failed', (worker, error, retryMs) => this.tell('worker-failed', worker, error, retry(retryMs)));
+    run.on('job-restarted', (job) => this.display.happened('job-restarted', job, `job ${job} runs again`));
+    run.on('worker-restarted', (worker) =>
+      this.display.happened('worker-restarted', worker, `worker ${worker} runs again`),
+    );
+    run.on('port-error', (port, error, fatal) => {
+      this.tell('port-error', port, error);
+      if (fatal) this.stopping.request('port-failed');
+    });
+  }
+
+  /** Errors that came before anybody listened. */
+  tellRest({ errors }: RunResult): void {
+    for (const error of errors) this.tell('error', '', error);
+  }
+
+  private tell(event: string, subject: string | number, error: Error, text = ''): void {
+    if (this.seen.has(error)) return;
+    this.seen.add(error);
+    this.display.happened(event, subject, text, error);
+  }
+}
+
+/** False, and says so, when the output could not be written; that its reader has gone is no failure. */
+function outputIntact(terminal: Terminal): boolean {
+  const { outputError: cause } = terminal;
+  if (cause === undefined || cause.code === 'EPIPE') return true;
+  const text = { what: 'standard output', why: cause.message, fix: 'see where the output goes' };
+  terminal.err(`${errorText(new SystemError('OUTPUT_FAILED', text, { cause }), terminal.env)}\n`);
+  return false;
+}

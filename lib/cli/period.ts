@@ -1,0 +1,47 @@
+/** One period's figures as JSON. Pure. */
+import type { Figures, Traffic } from './figures.ts';
+import type { Json } from './json.ts';
+
+const rounded = (n: number, digits = 0): number => Number(n.toFixed(digits));
+
+const trafficJson = ({ packets, bytes, pps, bps }: Traffic): Json => ({
+  packets,
+  bytes,
+  pps: rounded(pps),
+  bps: rounded(bps),
+});
+
+/** Seconds, ports, workers and jobs; rates in packets and bits per second, shares from 0 to 1. */
+export function figuresJson({ seconds, interval, ports, workers, jobs }: Figures): { readonly [key: string]: Json } {
+  return {
+    seconds: rounded(seconds, 3),
+    interval: rounded(interval, 3),
+    ports: ports.map(({ name, link, rx, tx, drops }, index) => {
+      return {
+        index,
+        port: name,
+        link: link === undefined ? undefined : { ...link },
+        rx: trafficJson(rx),
+        tx: trafficJson(tx),
+        drops,
+      };
+    }),
+    workers: workers.map(({ pps, busy, sleepsPerSecond, ...rest }) => {
+      return { ...rest, pps: rounded(pps), busy: rounded(busy, 4), sleepsPerSecond: rounded(sleepsPerSecond) };
+    }),
+    jobs: jobs.map(({ label, ...rest }) => ({ ...rest, app: label })),
+  };
+}
+
+/** What happened during a period. */
+export interface Happening {
+  readonly event: string;
+  /** Port name, or number of job or worker. */
+  readonly subject: string | number;
+  readonly error?: { readonly code: string; readonly message: string };
+}
+
+/** The object of one period. */
+export function periodJson(figures: Figures, events: readonly Happening[]): { readonly [key: string]: Json } {
+  return { type: 'period', ...figuresJson(figures), events: events.map((event) => ({ ...event })) };
+}
