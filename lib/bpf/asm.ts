@@ -21,7 +21,13 @@ export const JUMP = { always: 0x00, eq: 0x10, gt: 0x20, ge: 0x30, ne: 0x50, lt: 
 /** Arithmetic, as the operation bits of an ALU64 instruction (§4.1). */
 export const ALU = { add: 0x00, or: 0x40, and: 0x50, lsh: 0x60, rsh: 0x70, mov: 0xb0 } as const;
 
-const make = (code: number, dst = 0, src = 0, off: number | string = 0, imm = 0): Instruction => ({ code, dst, src, off, imm });
+const make = (code: number, dst = 0, src = 0, off: number | string = 0, imm = 0): Instruction => ({
+  code,
+  dst,
+  src,
+  off,
+  imm,
+});
 
 /** A place to jump to. */
 export const label = (name: string): Item => ({ label: name });
@@ -30,11 +36,14 @@ export const alu = (op: number, dst: number, imm: number): Instruction => make(0
 /** `dst = dst op src`, 64 bits. */
 export const aluReg = (op: number, dst: number, src: number): Instruction => make(0x0f | op, dst, src);
 /** `dst = *(size *)(src + off)`. */
-export const load = (size: number, dst: number, src: number, off: number): Instruction => make(0x61 | size, dst, src, off);
+export const load = (size: number, dst: number, src: number, off: number): Instruction =>
+  make(0x61 | size, dst, src, off);
 /** `if dst op imm goto target`, 64 bits. */
-export const jump = (op: number, dst: number, imm: number, target: string): Instruction => make(0x05 | op, dst, 0, target, imm);
+export const jump = (op: number, dst: number, imm: number, target: string): Instruction =>
+  make(0x05 | op, dst, 0, target, imm);
 /** `if dst op src goto target`. */
-export const jumpReg = (op: number, dst: number, src: number, target: string): Instruction => make(0x0d | op, dst, src, target);
+export const jumpReg = (op: number, dst: number, src: number, target: string): Instruction =>
+  make(0x0d | op, dst, src, target);
 /** `goto target`. */
 export const goto = (target: string): Instruction => make(0x05, 0, 0, target);
 /** Calls a helper by its number. */

@@ -1,5 +1,5 @@
 /** bpf(2): maps, programs, links, with attributes laid out as in include/uapi/linux/bpf.h (union bpf_attr). Control half. */
-import type { Native } from '../../native/index.ts';
+import type { Native, Pointer } from '../../native/index.ts';
 import { DevioError } from '../errors.ts';
 import { systemError } from '../system-error.ts';
 
@@ -33,7 +33,10 @@ export function createXskMap(native: Native, size: number): number {
 /** Puts socket `fd` at `key` of the map. */
 export function setXskMap(native: Native, map: number, key: number, fd: number): void {
   const words = (value: number) => attr(4, { 0: value });
-  const pointers: [number, Uint8Array][] = [[8, words(key)], [16, words(fd)]];
+  const pointers: [number, Uint8Array][] = [
+    [8, words(key)],
+    [16, words(fd)],
+  ];
   try {
     native.bpf(COMMAND.mapUpdate, attr(32, { 0: map }), pointers);
   } catch (cause) {
@@ -52,25 +55,49 @@ export function clearXskMap(native: Native, map: number, key: number): void {
 
 /** Loads an XDP program; returns its fd, the caller's. `frags`: it takes packets of several buffers. */
 export function loadXdp(native: Native, code: Uint8Array, options: { readonly frags: boolean }): number {
-  const license = Buffer.from('Dual MIT/GPL\0');
-  const log = new Uint8Array(LOG_BYTES);
-  const words = {
-    0: PROGRAM_TYPE_XDP,
-    4: code.length / 8,
-    24: 1,
-    28: LOG_BYTES,
-    44: options.frags ? PROGRAM_HAS_FRAGS : 0,
-    68: ATTACH_TYPE_XDP,
-  };
-  const bytes = attr(128, words);
-  bytes.set(Buffer.from('linecard'), 48);
   try {
-    return native.bpf(COMMAND.programLoad, bytes, [[8, code], [16, license], [32, log]]);
+    return load(native, code, options.frags);
   } catch (cause) {
-    const verifier = Buffer.from(log).toString('latin1').replace(/\0[^]*$/, '').trim().split('\n').at(-1) ?? '';
-    const fixes = { EPERM: NEEDS_BPF, EINVAL: `the kernel refused the program (${verifier}): use Linux 5.9 or later` };
+    const fixes = {
+      EPERM: NEEDS_BPF,
+      EINVAL: `the kernel says "${complaint(native, code, options.frags)}"; use Linux 5.9 or later`,
+    };
     throw systemError(DevioError, 'BPF_PROGRAM', 'loading the XDP program', cause, fixes);
   }
+}
+
+function load(native: Native, code: Uint8Array, frags: boolean, log?: Uint8Array): number {
+  const license = Buffer.from('Dual MIT/GPL\0');
+  const bytes = attr(128, {
+    0: PROGRAM_TYPE_XDP,
+    4: code.length / 8,
+    24: log === undefined ? 0 : 1,
+    28: log?.length ?? 0,
+    44: frags ? PROGRAM_HAS_FRAGS : 0,
+    68: ATTACH_TYPE_XDP,
+  });
+  bytes.set(Buffer.from('linecard'), 48);
+  const pointers: Pointer[] = [
+    [8, code],
+    [16, license],
+  ];
+  return native.bpf(COMMAND.programLoad, bytes, log === undefined ? pointers : [...pointers, [32, log]]);
+}
+
+/** The verifier's last word. Asked for only when a program was refused: a log that is too small is a refusal too. */
+function complaint(native: Native, code: Uint8Array, frags: boolean): string {
+  const log = new Uint8Array(LOG_BYTES);
+  try {
+    native.close(load(native, code, frags, log));
+  } catch {
+    // What it says is in the log.
+  }
+  const said = Buffer.from(log)
+    .toString('latin1')
+    .split('\0', 1)[0]
+    .trim()
+    .split('\n');
+  return said.filter((line) => !line.startsWith('processed ')).at(-1) ?? '';
 }
 
 /** Attaches a program to an interface by a link: the kernel detaches it when the returned fd, the caller's, is closed. */

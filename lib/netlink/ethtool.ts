@@ -35,7 +35,7 @@ export function driverOf(native: Native, name: string): string {
   const info = new Uint8Array(196);
   new DataView(info.buffer).setUint32(0, COMMAND.driverInfo, true);
   if (!ethtool(native, name, info)) return '';
-  return Buffer.from(info.subarray(4, 36)).toString('latin1').replace(/\0[^]*$/, '');
+  return Buffer.from(info.subarray(4, 36)).toString('latin1').split('\0', 1)[0];
 }
 
 /** The interface's queues in use, or undefined when its driver does not say. */

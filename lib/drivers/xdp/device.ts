@@ -7,7 +7,15 @@ import { type Device, type Driver, FRAMEWORK_API } from '../../framework/types.t
 import type { Link } from '../../netlink/rtnetlink.ts';
 import { planQueue, queueModule, times } from '../../pktio/memory-port.ts';
 import { Port } from '../../pktio/port.ts';
-import type { Capability, LinkInfo, PortConfig, PortDevice, PortEvents, QueueHandle, Queues } from '../../pktio/types.ts';
+import type {
+  Capability,
+  LinkInfo,
+  PortConfig,
+  PortDevice,
+  PortEvents,
+  QueueHandle,
+  Queues,
+} from '../../pktio/types.ts';
 import { type QueuePlan, TX } from '../../queue.ts';
 import { FRAME, placeData, XDP_RX_NAMES, XDP_TX_NAMES } from './places.ts';
 
@@ -41,7 +49,15 @@ class XdpDevice implements PortDevice {
       finite: false,
       internal: false,
     };
-    this.defaults = { rxQueues: 1, txQueues: 1, rxRing: 2048, txRing: 2048, mtu: link.mtu, promiscuous: false, mac: link.mac };
+    this.defaults = {
+      rxQueues: 1,
+      txQueues: 1,
+      rxRing: 2048,
+      txRing: 2048,
+      mtu: link.mtu,
+      promiscuous: false,
+      mac: link.mac,
+    };
   }
 
   attach(events: PortEvents): void {
@@ -133,7 +149,9 @@ class XdpDevice implements PortDevice {
   private inKernel(map: number, state: number): number[] {
     const { base, count, frameSize } = this.devio.frames.plan;
     const states = new Uint8Array(this.devio.memory, map, count);
-    return Array.from(states.keys()).filter((i) => states[i] === state).map((i) => base + i * frameSize);
+    return Array.from(states.keys())
+      .filter((i) => states[i] === state)
+      .map((i) => base + i * frameSize);
   }
 
   private forget(map: number): void {

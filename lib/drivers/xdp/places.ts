@@ -1,7 +1,13 @@
 /** Where a queue's rings are, as plain numbers: what the two halves of the driver say to each other. */
 
 /** Offsets in the arena. `prefix` is the ring's name. */
-export type RingPlace = { readonly producer: number; readonly consumer: number; readonly flags: number; readonly first: number; readonly size: number };
+export type RingPlace = {
+  readonly producer: number;
+  readonly consumer: number;
+  readonly flags: number;
+  readonly first: number;
+  readonly size: number;
+};
 
 /** A ring's place, flat, for `QueuePlan.data`. */
 export function placeData(prefix: string, place: RingPlace): Record<string, number> {
@@ -11,7 +17,13 @@ export function placeData(prefix: string, place: RingPlace): Record<string, numb
 /** The place again. */
 export function placeOf(data: Readonly<Record<string, number>>, prefix: string): RingPlace {
   const at = (key: keyof RingPlace): number => data[`${prefix}.${key}`];
-  return { producer: at('producer'), consumer: at('consumer'), flags: at('flags'), first: at('first'), size: at('size') };
+  return {
+    producer: at('producer'),
+    consumer: at('consumer'),
+    flags: at('flags'),
+    first: at('first'),
+    size: at('size'),
+  };
 }
 
 /** What a queue's frame map says of a frame: not this queue's, given to the kernel to receive into, given to it to send. */

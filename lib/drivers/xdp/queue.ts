@@ -6,7 +6,15 @@
  */
 import { makeCounters } from '../../arena/counters.ts';
 import { indexAccess, storeFence } from '../../arena/order.ts';
-import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, RX, type RxQueue, TX, type TxQueue } from '../../queue.ts';
+import {
+  MIN_FRAME_LENGTH,
+  type QueueContext,
+  type QueuePlan,
+  RX,
+  type RxQueue,
+  TX,
+  type TxQueue,
+} from '../../queue.ts';
 import { FRAME, placeOf, XDP_RX, XDP_TX } from './places.ts';
 import { KICK, XDP_RING_NEED_WAKEUP } from './regs.ts';
 import { warmUpWith } from './warm-up.ts';
@@ -35,12 +43,13 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const span = plan.maxLength - MIN_FRAME_LENGTH;
   const spare = new Int32Array(fillSize);
   const fd = plan.fd;
+  const low = fillSize >>> 1;
 
   /** Gives the kernel as many frames as there is room for and we have. */
   function refill(): void {
     const head = words[fillProducer];
     const room = (fillSize - ((head - load(words, fillConsumer)) | 0)) | 0;
-    if (room <= 0) return;
+    if (room <= 0 || room > fillSize) return;
     const n = stack.take(spare, 0, room);
     for (let i = 0; i < n; i = (i + 1) | 0) {
       const address = ((spare[i] & ~inFrame) - base) | 0;
@@ -62,6 +71,8 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
       let n = (load(words, rxProducer) - tail) | 0;
       if (n <= 0) {
         burst.count = 0;
+        // Without frames the kernel receives nothing, so that nothing but this would ever give it some again.
+        if (((words[fillProducer] - load(words, fillConsumer)) | 0) < low) refill();
         if (busyPoll !== 0) context.kickRx(fd);
         return 0;
       }
@@ -81,7 +92,8 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
         }
         map[frame] = FRAME.none;
         const offset = (base + address) | 0;
-        const fits = length >>> 0 <= frameSize && (((address & inFrame) + length) | 0) <= frameSize && (offset & 3) === 0;
+        const fits =
+          length >>> 0 <= frameSize && (((address & inFrame) + length) | 0) <= frameSize && (offset & 3) === 0;
         if (!fits || (length - MIN_FRAME_LENGTH) >>> 0 > span) {
           stack.push(offset);
           count(length >= 0 && length < MIN_FRAME_LENGTH ? XDP_RX.runt : XDP_RX.oversize, 1);
@@ -116,10 +128,19 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   const map = new Uint8Array(memory, data.map, data.frames);
   const tx = placeOf(data, 'tx');
   const completion = placeOf(data, 'completion');
-  const [txProducer, txConsumer, txFirst, txFlags] = [tx.producer >>> 2, tx.consumer >>> 2, tx.first >>> 2, tx.flags >>> 2];
+  const [txProducer, txConsumer, txFirst, txFlags] = [
+    tx.producer >>> 2,
+    tx.consumer >>> 2,
+    tx.first >>> 2,
+    tx.flags >>> 2,
+  ];
   const txSize = tx.size;
   const txMask = txSize - 1;
-  const [doneProducer, doneConsumer, doneFirst] = [completion.producer >>> 2, completion.consumer >>> 2, completion.first >>> 2];
+  const [doneProducer, doneConsumer, doneFirst] = [
+    completion.producer >>> 2,
+    completion.consumer >>> 2,
+    completion.first >>> 2,
+  ];
   const doneMask = completion.size - 1;
   const { base, umemBytes, frameShift } = data;
   const inFrame = (1 << frameShift) - 1;
@@ -174,9 +195,19 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
         const offset = offsets[i];
         const length = lengths[i];
         const address = (offset - base) | 0;
-        if (address >>> 0 >= umemBytes || length >>> 0 > frameSize || (((address & inFrame) + length) | 0) > frameSize) {
+        if (
+          address >>> 0 >= umemBytes ||
+          length >>> 0 > frameSize ||
+          (((address & inFrame) + length) | 0) > frameSize
+        ) {
           count(XDP_TX.invalid, 1);
           if (address >>> 0 < umemBytes) stack.push(offset);
+          continue;
+        }
+        const frame = address >>> frameShift;
+        if (map[frame] === FRAME.sending) {
+          // Offered a second time: the kernel has it, and will complete it once.
+          count(XDP_TX.invalid, 1);
           continue;
         }
         // One comparison for both bounds: too short wraps to a large unsigned number.
@@ -185,7 +216,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
           count(length < MIN_FRAME_LENGTH ? TX.runt : TX.oversize, 1);
           continue;
         }
-        map[address >>> frameShift] = FRAME.sending;
+        map[frame] = FRAME.sending;
         const d = (txFirst + (((head + put) & txMask) << 2)) | 0;
         words[d] = address;
         words[(d + 1) | 0] = 0;
@@ -208,7 +239,11 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
         // The index before the flag is read, while the kernel writes the flag before it reads the index.
         storeFence(words, txProducer, words[txProducer]);
       } else if (load(words, txConsumer) === words[txProducer]) return;
-      for (let calls = 0; calls < MOST_CALLS && (words[txFlags] & XDP_RING_NEED_WAKEUP) !== 0; calls = (calls + 1) | 0) {
+      for (
+        let calls = 0;
+        calls < MOST_CALLS && (words[txFlags] & XDP_RING_NEED_WAKEUP) !== 0;
+        calls = (calls + 1) | 0
+      ) {
         const error = context.kickTx(fd);
         // Completed but not sent: the one packet that the kernel could not get rid of.
         if (error === KICK.busy) refused = (refused + 1) | 0;

@@ -1,11 +1,19 @@
 /** Warm-up of the `xdp` driver's queues: plays the kernel's side of four scratch rings. Not on the fast path. */
 import type { Burst, QueueContext, QueuePlan, RxQueue, TxQueue } from '../../queue.ts';
 import { placeData, type RingPlace } from './places.ts';
+import { KICK } from './regs.ts';
 
 const RING = 64;
-const FRAMES = 64;
-const SHIFT = 11;
+/**
+ * Frames that are only names: a queue never touches a packet's bytes. Each is as large as the largest, so that the
+ * stack, whatever its frames' size, keeps them apart.
+ */
+const FRAMES = 128;
+const SHIFT = 16;
+const BASE = 1 << SHIFT;
 const ROUNDS = 600;
+/** What a kick may answer. */
+const ANSWERS = [KICK.ok, KICK.ok, KICK.busy, KICK.again, KICK.netDown];
 
 type MakeRx = (plan: QueuePlan, context: QueueContext) => RxQueue;
 type MakeTx = (plan: QueuePlan, context: QueueContext) => TxQueue;
@@ -16,27 +24,39 @@ function scratchRing(context: QueueContext, words: number): RingPlace {
 }
 
 /** Moves descriptors as the kernel would: fill → rx, tx → completion. */
-function playKernel(words: Int32Array, from: RingPlace, to: RingPlace, fromWords: number, toWords: number, length: number): void {
+function playKernel(
+  words: Int32Array,
+  from: RingPlace,
+  to: RingPlace,
+  sizes: readonly [number, number],
+  length: number,
+): void {
   const [producer, consumer] = [from.producer >>> 2, from.consumer >>> 2];
   while (words[consumer] !== words[producer] && words[to.producer >>> 2] - words[to.consumer >>> 2] < RING) {
-    const d = (to.first >>> 2) + (words[to.producer >>> 2] & (RING - 1)) * toWords;
-    words[d] = words[(from.first >>> 2) + (words[consumer] & (RING - 1)) * fromWords];
+    const d = (to.first >>> 2) + (words[to.producer >>> 2] & (RING - 1)) * sizes[1];
+    words[d] = words[(from.first >>> 2) + (words[consumer] & (RING - 1)) * sizes[0]];
     words[d + 1] = 0;
-    if (toWords === 4) words[d + 2] = length;
+    if (sizes[1] === 4) words[d + 2] = length;
     words[consumer]++;
     words[to.producer >>> 2]++;
   }
 }
 
+/** Takes everything off the stack. */
+function takeAll(context: QueueContext): number[] {
+  const taken: number[] = [];
+  for (let offset = context.stack.pop(); offset !== 0; offset = context.stack.pop()) taken.push(offset);
+  return taken;
+}
+
 /** Receives, sends, and is refused, until V8 has seen every branch. */
-export function warmUpWith(context: QueueContext, makeRx: MakeRx, makeTx: MakeTx): void {
+export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx): void {
+  let answer = 0;
+  const context: QueueContext = { ...scratch, kickTx: () => ANSWERS[answer++ % ANSWERS.length] };
   const { memory, stack } = context;
   const words = new Int32Array(memory);
-  const first = stack.pop();
-  stack.push(first);
-  const base = first & ~((1 << SHIFT) - 1);
-  const rings = { rx: scratchRing(context, 4), fill: scratchRing(context, 2), tx: scratchRing(context, 4), completion: scratchRing(context, 2) };
-  const common = { base, umemBytes: FRAMES << SHIFT, frameShift: SHIFT, frames: FRAMES, busyPoll: 0 };
+  const [rx, fill, tx, completion] = [4, 2, 4, 2].map((size) => scratchRing(context, size));
+  const common = { base: BASE, umemBytes: FRAMES << SHIFT, frameShift: SHIFT, frames: FRAMES, busyPoll: 0 };
   const plan = { module: '', port: 'warm-up', queue: 0, counterNames: [], fd: 0, maxLength: 1518 };
   const make = (direction: 'rx' | 'tx', data: Record<string, number>): QueuePlan => ({
     ...plan,
@@ -44,21 +64,30 @@ export function warmUpWith(context: QueueContext, makeRx: MakeRx, makeTx: MakeTx
     counters: context.scratch(256),
     data: { ...common, map: context.scratch(FRAMES), ...data },
   });
-  const rx = makeRx(make('rx', { ...placeData('rx', rings.rx), ...placeData('fill', rings.fill) }), context);
-  const tx = makeTx(make('tx', { ...placeData('tx', rings.tx), ...placeData('completion', rings.completion) }), context);
-  words[rings.tx.flags >>> 2] = 1;
+  const plans = {
+    rx: make('rx', { ...placeData('rx', rx), ...placeData('fill', fill) }),
+    tx: make('tx', { ...placeData('tx', tx), ...placeData('completion', completion) }),
+  };
+
+  const real = takeAll(context);
+  for (let i = 0; i < FRAMES; i++) stack.push(BASE + (i << SHIFT));
+  const rxQueue = makeRx(plans.rx, context);
+  const txQueue = makeTx(plans.tx, context);
+  words[tx.flags >>> 2] = 1;
   const burst: Burst = { size: 32, offsets: new Int32Array(32), lengths: new Int32Array(32), count: 0 };
   for (let round = 0; round < ROUNDS; round++) {
-    playKernel(words, rings.fill, rings.rx, 2, 4, round % 16 === 0 ? 13 : round % 16 === 1 ? 4000 : 60);
-    rx.arm();
-    rx.disarm();
-    while (rx.receive(burst) > 0) {
+    playKernel(words, fill, rx, [2, 4], round % 16 === 0 ? 13 : round % 16 === 1 ? 4000 : 60);
+    rxQueue.arm();
+    rxQueue.disarm();
+    while (rxQueue.receive(burst) > 0) {
       if (round % 8 === 0) burst.lengths[0] = round % 16 === 0 ? 13 : 1600;
-      const sent = tx.transmit(burst, 0, burst.count);
+      const sent = txQueue.transmit(burst, 0, burst.count);
       stack.give(burst.offsets, sent, burst.count);
-      tx.kick();
+      txQueue.kick();
     }
-    if (round % 4 !== 0) playKernel(words, rings.tx, rings.completion, 4, 2, 0);
-    tx.reclaim();
+    if (round % 4 !== 0) playKernel(words, tx, completion, [4, 2], 0);
+    txQueue.reclaim();
   }
+  takeAll(context);
+  for (const offset of real.reverse()) stack.push(offset);
 }
