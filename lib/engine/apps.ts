@@ -4,7 +4,8 @@ import { createRequire } from 'node:module';
 import { isAbsolute, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { AppName } from '../../workers/plan.ts';
-import { WorkerError } from '../errors.ts';
+import { PlanError, WorkerError } from '../errors.ts';
+import { checkApp } from './specs.ts';
 import type { AppSpec } from './types.ts';
 
 /** Applications that linecard brings. */
@@ -23,7 +24,7 @@ function missing(module: string, why: string, cause?: unknown): WorkerError {
 
 function urlOf(module: string): string {
   if (module.startsWith('file:') || module.startsWith('data:')) return module;
-  if (isAbsolute(module) || module.startsWith('./') || module.startsWith('../')) {
+  if (isAbsolute(module) || /^\.\.?\//.test(module)) {
     const path = resolve(module);
     if (!existsSync(path)) throw missing(module, `there is no file ${path}`);
     return pathToFileURL(path).href;
@@ -35,10 +36,20 @@ function urlOf(module: string): string {
   }
 }
 
-/** Resolves `app` from the working directory. Throws `APP_MODULE_MISSING`. */
+function cloneable(module: string, options: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  try {
+    return structuredClone(options);
+  } catch (cause) {
+    const why = `its options cannot be sent to a worker (${(cause as Error).message})`;
+    throw new PlanError('BAD_APP_OPTION', { what: `application ${module}`, why, fix: 'give plain data' }, { cause });
+  }
+}
+
+/** Resolves `app` from the working directory. Throws `BAD_JOB`, `BAD_APP_OPTION`, `APP_MODULE_MISSING`. */
 export function resolveApp(app: AppSpec): AppName {
+  checkApp(app);
   const module = String(app.module);
-  const options = app.options ?? {};
+  const options = cloneable(module, app.options ?? {});
   if (isBuiltIn(module)) {
     const here = import.meta.url;
     const extension = here.endsWith('.ts') ? 'ts' : 'js';

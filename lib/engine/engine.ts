@@ -21,6 +21,7 @@ import type { Means } from './crew.ts';
 import { plan } from './plan.ts';
 import { Run } from './run.ts';
 import { engineSettings } from './settings.ts';
+import { checkJobs } from './specs.ts';
 import { stuck } from './supervisor.ts';
 import type { Assignment, EngineOptions, JobSpec } from './types.ts';
 
@@ -127,6 +128,7 @@ export class Engine {
 
   /** Says where `jobs` would run, without running them. Throws PlanError. */
   plan(jobs: readonly JobSpec[]): Assignment {
+    checkJobs(jobs);
     const ports = [...this.means.ports.values()].map((port) => ({
       name: port.name,
       rxQueues: port.config.rxQueues,

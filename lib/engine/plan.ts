@@ -1,6 +1,9 @@
 /** The plan: which worker, on which cpu, runs which queues. Pure. */
 import { PlanError } from '../errors.ts';
-import type { Assignment, JobSpec, PlannedJob } from './types.ts';
+import { type PlanCpus, place, usableCpus } from './place.ts';
+import type { Assignment, JobSpec, PlannedJob, PlannedWorker } from './types.ts';
+
+export { type PlanCpus, ranges } from './place.ts';
 
 /** A port, as far as planning goes. */
 export interface PlanPort {
@@ -11,23 +14,10 @@ export interface PlanPort {
   readonly node?: number | undefined;
 }
 
-/** The machine, as far as planning goes. */
-export interface PlanCpus {
-  /** Cpus that exist. */
-  readonly present: readonly number[];
-  /** Cpus that the process may use. */
-  readonly allowed: readonly number[];
-  /** Cpus that the kernel leaves alone (isolcpus). */
-  readonly isolated: readonly number[];
-  /** NUMA node of each cpu. */
-  readonly nodes: ReadonlyMap<number, number>;
-  /** The user's choice, in order. */
-  readonly chosen?: readonly number[] | undefined;
-}
-
-interface Group {
+/** Jobs that share a worker. */
+export interface Group {
   readonly jobs: number[];
-  readonly cpu: number | undefined;
+  cpu: number | undefined;
 }
 
 function fail(code: string, what: string, why: string, fix: string, detail = {}): never {
@@ -39,9 +29,14 @@ export function plan(jobs: readonly JobSpec[], ports: readonly PlanPort[], cpus:
   if (jobs.length === 0) fail('NO_JOBS', 'plan', 'there are no jobs', 'give at least one');
   checkQueues(jobs, new Map(ports.map((port) => [port.name, port])));
   const usable = usableCpus(cpus);
-  const groups = merge(group(jobs), usable.length);
-  const placed = place(groups, jobs, ports, cpus, usable);
-  return assignTx(placed, jobs, ports);
+  const groups = merge(group(jobs), usable);
+  const nodes = groups.map((g) => nodeOf(jobs[g.jobs[0]], ports));
+  const placed = place(groups, nodes, cpus, usable);
+  return assignTx(
+    groups.map((g, i) => ({ cpu: placed[i], jobs: g.jobs })),
+    jobs,
+    ports,
+  );
 }
 
 function checkQueues(jobs: readonly JobSpec[], ports: ReadonlyMap<string, PlanPort>): void {
@@ -49,155 +44,84 @@ function checkQueues(jobs: readonly JobSpec[], ports: ReadonlyMap<string, PlanPo
   for (const [index, { rx, tx = [] }] of jobs.entries()) {
     const unknown = [...(rx === undefined ? [] : [rx.port]), ...tx].find((name) => !ports.has(name));
     if (unknown !== undefined) {
-      fail(
-        'NO_SUCH_PORT',
-        `job ${index}`,
-        `port ${unknown} is not open`,
-        `open it first; open are: ${[...ports.keys()].join(', ') || 'none'}`,
-        { port: unknown },
-      );
+      const open = [...ports.keys()].join(', ') || 'none';
+      fail('NO_SUCH_PORT', `job ${index}`, `port ${unknown} is not open`, `open it first; open are: ${open}`, {
+        port: unknown,
+      });
     }
-    if (rx === undefined) {
-      if (tx.length === 0)
-        fail('IDLE_JOB', `job ${index}`, 'it has neither an rx queue nor a tx port', 'give it one of them');
-      continue;
+    if (rx !== undefined) checkRx(index, rx, ports.get(rx.port) as PlanPort, taken);
+    else if (tx.length === 0) {
+      fail('IDLE_JOB', `job ${index}`, 'it has neither an rx queue nor a tx port', 'give it one of them');
     }
-    const { port, queue = 0 } = rx;
-    const { rxQueues } = ports.get(port) as PlanPort;
-    if (!Number.isInteger(queue) || queue < 0 || queue >= rxQueues) {
-      fail(
-        'NO_SUCH_QUEUE',
-        `job ${index}: rx queue ${queue} of port ${port}`,
-        `the port has ${rxQueues}`,
-        `use 0 to ${rxQueues - 1}, or configure the port with more rxQueues`,
-        { port, queue },
-      );
-    }
-    const key = `${port} ${queue}`;
-    const first = taken.get(key);
-    if (first !== undefined) {
-      fail(
-        'QUEUE_TAKEN',
-        `job ${index}: rx queue ${queue} of port ${port}`,
-        `job ${first} has it`,
-        'give each rx queue to one job',
-        { port, queue },
-      );
-    }
-    taken.set(key, index);
   }
 }
 
-function usableCpus({ present, allowed, isolated, chosen }: PlanCpus): number[] {
-  if (chosen === undefined) {
-    const first = allowed.filter((cpu) => isolated.includes(cpu));
-    return [...first, ...allowed.filter((cpu) => !isolated.includes(cpu))];
+function checkRx(
+  index: number,
+  { port, queue = 0 }: { port: string; queue?: number },
+  { rxQueues }: PlanPort,
+  taken: Map<string, number>,
+): void {
+  const what = `job ${index}: rx queue ${queue} of port ${port}`;
+  if (!Number.isInteger(queue) || queue < 0 || queue >= rxQueues) {
+    const fix = `use 0 to ${rxQueues - 1}, or configure the port with more rxQueues`;
+    fail('NO_SUCH_QUEUE', what, `the port has ${rxQueues}`, fix, { port, queue });
   }
-  for (const [index, cpu] of chosen.entries()) {
-    checkCpu(cpu, present, allowed);
-    if (chosen.indexOf(cpu) !== index)
-      fail('CPU_TAKEN', `cpu ${cpu}`, 'it is named twice', 'name each cpu once', { cpu });
-  }
-  if (chosen.length === 0) fail('NO_CPUS', 'cpus', 'the list is empty', 'name at least one, or leave it out');
-  return [...chosen];
-}
-
-function checkCpu(cpu: number, present: readonly number[], allowed: readonly number[]): void {
-  if (!present.includes(cpu))
-    fail('NO_SUCH_CPU', `cpu ${cpu}`, `this machine has ${ranges(present)}`, 'name one of these', { cpu });
-  if (!allowed.includes(cpu)) {
-    fail(
-      'CPU_NOT_ALLOWED',
-      `cpu ${cpu}`,
-      `this process may use ${ranges(allowed)} (affinity or cgroup)`,
-      'name one of these, or widen the set with taskset or cpuset.cpus',
-      { cpu },
-    );
-  }
+  const key = `${port} ${queue}`;
+  const first = taken.get(key);
+  if (first !== undefined)
+    fail('QUEUE_TAKEN', what, `job ${first} has it`, 'give each rx queue to one job', { port, queue });
+  taken.set(key, index);
 }
 
 function group(jobs: readonly JobSpec[]): Group[] {
   const groups = new Map<string, Group>();
-  for (const [index, job] of jobs.entries()) {
-    const key = job.group ?? (job.cpu === undefined ? `job ${index}` : `cpu ${job.cpu}`);
+  for (const [index, { group: name, cpu }] of jobs.entries()) {
+    const key = name !== undefined ? `group ${name}` : cpu !== undefined ? `cpu ${cpu}` : `job ${index}`;
     const known = groups.get(key);
-    if (known === undefined) groups.set(key, { jobs: [index], cpu: job.cpu });
-    else if (job.cpu !== undefined && job.cpu !== known.cpu) {
-      fail(
-        'CPU_CONFLICT',
-        `job ${index}`,
-        `it wants cpu ${job.cpu}, but its group "${key}" is on ${known.cpu === undefined ? 'any' : `cpu ${known.cpu}`}`,
-        'give all jobs of a group the same cpu',
-      );
-    } else known.jobs.push(index);
+    if (known === undefined) groups.set(key, { jobs: [index], cpu });
+    else {
+      known.cpu ??= cpu;
+      if (cpu !== undefined && cpu !== known.cpu) {
+        const why = `it wants cpu ${cpu}, but its group "${name}" is on cpu ${known.cpu}`;
+        fail('CPU_CONFLICT', `job ${index}`, why, 'give all jobs of a group the same cpu', { cpu });
+      }
+      known.jobs.push(index);
+    }
   }
   return [...groups.values()];
 }
 
 /** More groups than cpus: those without a cpu of their own are dealt out again, several to a worker. */
-function merge(groups: Group[], cpuCount: number): Group[] {
+function merge(groups: Group[], usable: readonly number[]): Group[] {
   const fixed = groups.filter((g) => g.cpu !== undefined);
   const free = groups.filter((g) => g.cpu === undefined);
-  const places = Math.max(1, cpuCount - fixed.length);
+  const places = Math.max(1, usable.filter((cpu) => fixed.every((g) => g.cpu !== cpu)).length);
   if (free.length <= places) return groups;
   const merged: Group[] = Array.from({ length: places }, () => ({ jobs: [], cpu: undefined }));
   for (const [i, { jobs }] of free.entries()) merged[i % places].jobs.push(...jobs);
   return [...fixed, ...merged];
 }
 
-interface Placed {
-  readonly cpu: number;
-  readonly jobs: readonly number[];
-}
-
-function place(
-  groups: Group[],
-  jobs: readonly JobSpec[],
-  ports: readonly PlanPort[],
-  cpus: PlanCpus,
-  usable: number[],
-): Placed[] {
-  const taken = new Set<number>();
-  for (const { cpu } of groups) {
-    if (cpu === undefined) continue;
-    checkCpu(cpu, cpus.present, cpus.allowed);
-    if (taken.has(cpu))
-      fail('CPU_TAKEN', `cpu ${cpu}`, 'two workers want it', 'give their jobs the same group, or different cpus', {
-        cpu,
-      });
-    taken.add(cpu);
-  }
-  let free = usable.filter((cpu) => !taken.has(cpu));
-  // The main thread gets a cpu of its own when there is one to spare: the first, where it most likely is.
-  const spare = cpus.chosen === undefined && free.length > groups.filter((g) => g.cpu === undefined).length;
-  if (spare && free.includes(cpus.allowed[0])) free = free.filter((cpu) => cpu !== cpus.allowed[0]);
-  return groups.map((g) => {
-    if (g.cpu !== undefined) return { cpu: g.cpu, jobs: g.jobs };
-    const wanted = nodeOf(g.jobs[0], jobs, ports);
-    const near = free.findIndex((cpu) => wanted !== undefined && cpus.nodes.get(cpu) === wanted);
-    const cpu = free.splice(Math.max(0, near), 1)[0];
-    if (cpu !== undefined) return { cpu, jobs: g.jobs };
-    return fail(
-      'CPU_TAKEN',
-      `worker of job ${g.jobs[0]}`,
-      `all cpus (${ranges(usable)}) have a worker already`,
-      'name more cpus, or put jobs into one group',
-    );
-  });
-}
-
-function nodeOf(job: number, jobs: readonly JobSpec[], ports: readonly PlanPort[]): number | undefined {
-  const name = jobs[job].rx?.port ?? jobs[job].tx?.[0];
+function nodeOf({ rx, tx }: JobSpec, ports: readonly PlanPort[]): number | undefined {
+  const name = rx?.port ?? tx?.[0];
   return ports.find((port) => port.name === name)?.node;
 }
 
-function assignTx(placed: readonly Placed[], jobs: readonly JobSpec[], ports: readonly PlanPort[]): Assignment {
-  const txQueues: Record<string, number> = {};
-  const workers = placed.map(({ cpu, jobs: mine }) => {
+/** A worker has a tx queue of its own on each port that any of its jobs sends to. */
+function assignTx(
+  placed: readonly { readonly cpu: number; readonly jobs: readonly number[] }[],
+  jobs: readonly JobSpec[],
+  ports: readonly PlanPort[],
+): Assignment {
+  const used = new Map<string, number>();
+  const workers = placed.map(({ cpu, jobs: mine }): PlannedWorker => {
     const queues = new Map<string, number>();
     const queueOf = (port: string): number => {
-      const queue = queues.get(port) ?? txQueues[port] ?? 0;
-      if (!queues.has(port)) txQueues[port] = queue + 1;
+      const known = queues.get(port);
+      if (known !== undefined) return known;
+      const queue = used.get(port) ?? 0;
+      used.set(port, queue + 1);
       queues.set(port, queue);
       return queue;
     };
@@ -209,27 +133,10 @@ function assignTx(placed: readonly Placed[], jobs: readonly JobSpec[], ports: re
     return { cpu, jobs: planned };
   });
   for (const { name, maxTxQueues } of ports) {
-    if ((txQueues[name] ?? 0) <= maxTxQueues) continue;
-    fail(
-      'TX_QUEUES',
-      `port ${name}`,
-      `${txQueues[name]} workers send to it and it has at most ${maxTxQueues} tx queues`,
-      'use fewer workers',
-      { port: name },
-    );
+    const count = used.get(name) ?? 0;
+    if (count <= maxTxQueues) continue;
+    const why = `${count} workers send to it and it has at most ${maxTxQueues} tx queues`;
+    fail('TX_QUEUES', `port ${name}`, why, 'use fewer workers: put jobs into one group', { port: name });
   }
-  return { workers, txQueues };
-}
-
-/** Numbers as people write them: `0-3,8`. */
-export function ranges(numbers: readonly number[]): string {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  const parts: string[] = [];
-  for (let i = 0; i < sorted.length; ) {
-    let end = i;
-    while (sorted[end + 1] === sorted[end] + 1) end++;
-    parts.push(end === i ? `${sorted[i]}` : `${sorted[i]}-${sorted[end]}`);
-    i = end + 1;
-  }
-  return parts.join(',');
+  return { workers, txQueues: Object.fromEntries(used) };
 }

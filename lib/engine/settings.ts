@@ -25,10 +25,13 @@ const KNOWN = [...Object.keys(DEFAULTS), 'cpus', 'arenaBytes'];
 const RANGES = {
   idleUs: [0, 1_000_000],
   burst: [1, 512],
-  stallMs: [100, 600_000],
+  stallMs: [500, 600_000],
   drainMs: [0, 600_000],
   heapMb: [16, 65_536],
 } as const;
+const MODES = ['busy', 'adaptive', 'interrupt'];
+/** The longest wait before a restart: an hour. */
+const RESTART_MAX_MS = 3_600_000;
 
 function bad(key: string, why: string, fix: string): never {
   throw new PlanError('BAD_OPTION', { what: `engine option ${key}`, why, fix }, { detail: { option: key } });
@@ -42,14 +45,24 @@ export function engineSettings(options: EngineOptions, env: NodeJS.ProcessEnv = 
   const settings: EngineSettings = { ...DEFAULTS, ...given };
   for (const [key, [min, max]] of Object.entries(RANGES)) {
     const value = settings[key as keyof typeof RANGES];
-    if (!Number.isInteger(value) || value < min || value > max)
-      bad(key, `${value} is not a whole number from ${min} to ${max}`, 'give one in that range');
+    if (Number.isInteger(value) && value >= min && value <= max) continue;
+    bad(key, `${String(value)} is not a whole number from ${min} to ${max}`, 'give one in that range');
   }
-  if (!['busy', 'adaptive', 'interrupt'].includes(settings.mode))
-    bad('mode', `there is no mode "${settings.mode}"`, 'use busy, adaptive or interrupt');
-  const [first, last] = settings.restartMs;
-  if (!(first > 0 && last >= first))
-    bad('restartMs', `[${first}, ${last}] is not two rising times`, 'use for example [100, 5000]');
+  const { mode, debugFrames, cpus } = settings;
+  if (!MODES.includes(mode)) bad('mode', `there is no mode "${String(mode)}"`, `use ${MODES.join(', ')}`);
+  if (typeof debugFrames !== 'boolean') bad('debugFrames', 'it is not true or false', 'give true or false');
+  if (cpus !== undefined && !Array.isArray(cpus)) bad('cpus', 'it is no list', 'give one: [2, 3]');
+  checkRestart(settings.restartMs);
   const debug = env.LINECARD_DEBUG?.split(',').includes('frames') ?? false;
   return debug ? { ...settings, debugFrames: true } : settings;
+}
+
+function checkRestart(restartMs: unknown): void {
+  const [first, last] = Array.isArray(restartMs) && restartMs.length === 2 ? (restartMs as number[]) : [Number.NaN, 0];
+  if (first > 0 && last >= first && last <= RESTART_MAX_MS) return;
+  bad(
+    'restartMs',
+    `${JSON.stringify(restartMs)} is not two rising times of up to ${RESTART_MAX_MS}`,
+    'use for example [100, 5000]',
+  );
 }
