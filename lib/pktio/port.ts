@@ -33,6 +33,9 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
   /** Counters of queues that are no more: a port's counters never go back when it is stopped and started. */
   private retired: PortStats = { rx: {}, tx: {} };
   private baseline: PortStats = { rx: {}, tx: {} };
+  /** A start or stop that is under way. */
+  private change: Promise<void> = Promise.resolve();
+  private closing: Promise<void> | undefined;
 
   constructor(name: string, memory: SharedArrayBuffer, device: PortDevice) {
     super();
@@ -42,11 +45,9 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
     this.driver = device.driver;
     this.capability = device.capability;
     this.settings = device.defaults;
-    // Without a listener an 'error' event would end the process: a port's error is somebody's to hear, not a crash.
-    this.on('error', () => {});
     device.attach?.({
-      link: (link) => this.emit('link', link),
-      error: (error, fatal) => this.emit('error', error, fatal),
+      link: (link) => this.tell('link', link),
+      error: (error, fatal) => this.tell('error', error, fatal),
     });
   }
 
@@ -82,10 +83,16 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
   async start(): Promise<void> {
     this.require('start', 'stopped');
     this.current = 'starting';
+    await this.track(this.setUp());
+  }
+
+  private async setUp(): Promise<void> {
     try {
       this.made = await this.device.setup(this.settings);
       this.current = 'started';
     } catch (error) {
+      // What it made before it failed is released; the error that counts is the first.
+      await attempt(() => this.device.teardown());
       this.current = 'stopped';
       throw error;
     }
@@ -94,27 +101,44 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
   async stop(): Promise<void> {
     this.require('stop', 'started');
     this.current = 'stopping';
-    const queues = this.made;
-    try {
-      await this.device.flush?.();
-      for (const queue of queues.tx) queue.clear();
-      this.retired = this.total(queues);
-      this.made = { rx: [], tx: [] };
-      await this.device.teardown();
-    } finally {
-      this.current = 'stopped';
-    }
+    await this.track(this.tearDown());
   }
 
-  async close(): Promise<void> {
-    if (this.current === 'closed') return;
-    try {
-      if (this.current === 'started') await this.stop();
-    } finally {
-      this.current = 'closed';
-      await this.device.close();
-      this.removeAllListeners('link');
-    }
+  private async tearDown(): Promise<void> {
+    const queues = this.made;
+    const errors = [
+      await attempt(() => this.device.flush?.()),
+      await attempt(() => {
+        for (const queue of queues.tx) queue.clear();
+      }),
+    ];
+    this.retired = this.total(queues);
+    this.made = { rx: [], tx: [] };
+    errors.push(await attempt(() => this.device.teardown()));
+    this.current = 'stopped';
+    const failed = errors.find((e) => e !== undefined);
+    if (failed !== undefined) throw failed.error;
+  }
+
+  close(): Promise<void> {
+    this.closing ??= this.shut();
+    return this.closing;
+  }
+
+  private async shut(): Promise<void> {
+    await this.change;
+    const stopped = this.current === 'started' ? await attempt(() => this.stop()) : undefined;
+    this.current = 'closed';
+    const closed = await attempt(() => this.device.close());
+    this.removeAllListeners();
+    const failed = stopped ?? closed;
+    if (failed !== undefined) throw failed.error;
+  }
+
+  /** Waits for `change`; so does `close`, whatever comes of it. */
+  private async track(change: Promise<void>): Promise<void> {
+    this.change = change.catch(() => {});
+    await change;
   }
 
   setMac(mac: string): void {
@@ -155,6 +179,19 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
     this.baseline = this.total(this.made);
   }
 
+  /** A listener's mistake is its own: it must not come back into the driver that reports something. */
+  private tell<E extends keyof PortEventMap>(event: E, ...args: PortEventMap[E]): void {
+    for (const listener of this.rawListeners(event) as ((...args: PortEventMap[E]) => void)[]) {
+      try {
+        listener.apply(this, args);
+      } catch (error) {
+        process.nextTick(() => {
+          throw error;
+        });
+      }
+    }
+  }
+
   private total(queues: Queues): PortStats {
     const sum = (start: Counters, handles: readonly QueueHandle[]) =>
       handles.reduce((counters, handle) => addCounters(counters, this.read(handle)), start);
@@ -176,5 +213,15 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
       },
       { detail: { port: this.name, state: this.current } },
     );
+  }
+}
+
+/** What went wrong with `action`, in a box: anything can be thrown. */
+async function attempt(action: () => void | Promise<void>): Promise<{ readonly error: unknown } | undefined> {
+  try {
+    await action();
+    return undefined;
+  } catch (error) {
+    return { error };
   }
 }

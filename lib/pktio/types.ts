@@ -81,7 +81,7 @@ export interface PortDevice {
   readonly defaults: PortConfig;
   /** Allocates and programs the queues for `config`. Called on start; what it made, `teardown` releases. */
   setup(config: PortConfig): Queues | Promise<Queues>;
-  /** Releases what `setup` made. The workers have left the queues; frames were taken out before. */
+  /** Releases what `setup` made, also when that threw. The workers have left the queues; frames were taken out before. */
   teardown(): void | Promise<void>;
   /** Releases the rest. The last call. */
   close(): void | Promise<void>;
