@@ -16,7 +16,10 @@ export interface MemoryDevio extends Devio {
   free(offset: number): void;
   /** A new eventfd. */
   eventfd(): number;
-  /** Memory and an eventfd that all devices asking for `key` share; released when the last of them is closed. */
+  /**
+   * Memory and an eventfd that all devices asking for `key` share; released when the last of them is closed. Throws
+   * `SHARED_SIZE` when another device asked for another size.
+   */
   shared(key: string, bytes: number): Shared;
 }
 
@@ -37,7 +40,7 @@ export function asMemoryDevio(devio: Devio): MemoryDevio {
 }
 
 /** Shared things by key, each with the devios that hold it. */
-type Commons = Map<string, { readonly thing: Shared; readonly holders: Set<MemoryDevio> }>;
+type Commons = Map<string, { readonly thing: Shared; readonly bytes: number; readonly holders: Set<MemoryDevio> }>;
 
 class ArenaMemory implements MemoryDevio {
   readonly api = MEMORY_API;
@@ -73,13 +76,25 @@ class ArenaMemory implements MemoryDevio {
   shared(key: string, bytes: number): Shared {
     const known = this.commons.get(key);
     if (known !== undefined) {
+      if (known.bytes !== bytes) {
+        throw new DevioError('SHARED_SIZE', {
+          what: `${bytes} bytes shared as "${key}"`,
+          why: `another device asked for ${known.bytes}`,
+          fix: 'give both devices the same settings',
+        });
+      }
       known.holders.add(this);
       return known.thing;
     }
-    const offset = this.arena.allocate(bytes);
-    const thing = { offset, fd: this.arena.native.eventfd() };
-    this.commons.set(key, { thing, holders: new Set([this]) });
-    return thing;
+    const fd = this.arena.native.eventfd();
+    try {
+      const thing = { offset: this.arena.allocate(bytes), fd };
+      this.commons.set(key, { thing, bytes, holders: new Set([this]) });
+      return thing;
+    } catch (error) {
+      this.arena.native.close(fd);
+      throw error;
+    }
   }
 
   close(): void {

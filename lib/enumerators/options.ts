@@ -20,7 +20,11 @@ export function parsePortName(text: string, known: readonly string[]): PortName 
     const equals = option.indexOf('=');
     const key = equals < 0 ? option : option.slice(0, equals);
     if (!known.includes(key) || equals < 0) {
-      throw badName(text, `it has no option "${option}"`, known.length > 0 ? `options are ${known.join(', ')}, as key=value` : 'leave it out');
+      throw badName(
+        text,
+        `it has no option "${option}"`,
+        known.length > 0 ? `options are ${known.join(', ')}, as key=value` : 'leave it out',
+      );
     }
     if (options.has(key)) throw badName(text, `option "${key}" is given twice`, 'give it once');
     options.set(key, option.slice(equals + 1));
@@ -29,12 +33,23 @@ export function parsePortName(text: string, known: readonly string[]): PortName 
 }
 
 /** A whole number among a port name's options. Throws `BAD_PORT_NAME` when it is none, or not in [min, max]. */
-export function wholeOption(text: string, name: PortName, key: string, absent: number, min: number, max: number): number {
+export function wholeOption(
+  text: string,
+  name: PortName,
+  key: string,
+  absent: number,
+  min: number,
+  max: number,
+): number {
   const given = name.options.get(key);
   if (given === undefined) return absent;
   const value = Number(given);
   if (/^\d+$/.test(given) && value >= min && value <= max) return value;
-  throw badName(text, `${key}=${given} is not a whole number from ${min} to ${max}`, `give one, or leave it out for ${absent}`);
+  throw badName(
+    text,
+    `${key}=${given} is not a whole number from ${min} to ${max}`,
+    `give one, or leave it out for ${absent}`,
+  );
 }
 
 /** The error for a port name that is wrong. */
