@@ -7,7 +7,7 @@ import { drawChart } from './chart.ts';
 import { Child, lastJson } from './child.ts';
 import { reserveHugepages } from './hugepages.ts';
 import { openLinecard } from './linecard.ts';
-import { type Machine, machineLine, type Placement, place, readMachine } from './machine.ts';
+import { type Machine, type Placement, place, readMachine } from './machine.ts';
 import {
   faultsOf,
   formatReport,
@@ -174,7 +174,6 @@ async function main(): Promise<number> {
   // Children on the terminal get the signal too; what is left is to wait for their end and to give back hugepages.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort());
   const machine = readMachine();
-  console.log(machineLine(machine));
   const report = await measure(options, machine, abort.signal);
   if (abort.signal.aborted) return 130;
   console.log(formatReport(report).join('\n'));

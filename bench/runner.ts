@@ -34,13 +34,18 @@ export function rotate<T>(list: readonly T[], by: number): T[] {
 /** Attempts at a sample that nothing disturbs. */
 const ATTEMPTS = 4;
 
-/** Takes a sample, again if it was disturbed; the last one counts in any case. Traces of all attempts count. */
-async function sampleQuietly(contestant: Contestant, ms: number): Promise<Sample> {
+/**
+ * Takes a sample, again if it was disturbed; the last one counts in any case. Traces of all attempts count. A peer that
+ * had no cpu at all forwards nothing; when we forward nothing, that is for `judge`.
+ */
+async function sampleQuietly(contestant: Contestant, ours: boolean, ms: number): Promise<Sample> {
   const traces: TraceCount[] = [];
   for (let attempt = 1; ; attempt++) {
     const sample = await contestant.sample(ms);
     if (sample.trace !== undefined) traces.push(sample.trace);
-    if (!disturbed(sample) || attempt === ATTEMPTS) {
+    const empty = !ours && sample.packets === 0;
+    if (empty && attempt === ATTEMPTS) throw new Error(`it forwarded nothing in ${ms} ms, ${ATTEMPTS} times over`);
+    if (!(empty || disturbed(sample)) || attempt === ATTEMPTS) {
       return traces.length === 0 ? sample : { ...sample, trace: addTraces(traces) };
     }
   }
@@ -77,7 +82,7 @@ export async function runRound(
     for (let i = 0; i < schedule.samples; i++) {
       for (const entry of rotate(entries, round + i)) {
         await attempt(entry, async () => {
-          into[entry.name]!.samples.push(await sampleQuietly(running.get(entry)!, schedule.sampleMs));
+          into[entry.name]!.samples.push(await sampleQuietly(running.get(entry)!, entry.ours, schedule.sampleMs));
         });
       }
     }

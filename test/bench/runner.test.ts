@@ -89,6 +89,16 @@ describe('runRound', () => {
     ]);
   });
 
+  test('a peer that forwards nothing is asked again, and left out in the end', async () => {
+    const into: SeriesByName = {};
+    let asked = 0;
+    const sample = async (): Promise<Sample> => ({ packets: ++asked === 2 ? 0 : asked > 4 ? 0 : 9, ns: 100 });
+    await runRound([entry('a', [], { ours: false, sample })], { ...SCHEDULE, samples: 3 }, 0, into, never);
+    expect(into.a!.samples.map((s) => s.packets)).toEqual([9, 9]);
+    expect(into.a!.absent).toMatch(/forwarded nothing/);
+    expect(into.a!.faults).toEqual([]);
+  });
+
   test('a sample that is disturbed every time counts in the end', async () => {
     const into: SeriesByName = {};
     const sample = async (): Promise<Sample> => ({ packets: 7, ns: 100, waitedNs: 90 });
