@@ -33,11 +33,13 @@ export function pointsOf(report: Pick<Report, 'trials'>): Point[] {
 export function chartSpec(report: Report): TopLevelSpec {
   const x = { field: 'burst', type: 'ordinal' as const, title: 'burst (frames)', axis: { labelAngle: 0 } };
   const color = { field: 'series', type: 'nominal' as const, title: null };
+  const points = pointsOf(report);
+  const order = [...new Set(points.map((p) => p.pipeline))];
   return {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     title: { text: 'l2fwd with MAC updating on one cpu', subtitle: machineLine(report.machine), anchor: 'start' },
-    data: { values: pointsOf(report) as unknown as Record<string, unknown>[] },
-    facet: { column: { field: 'pipeline', type: 'nominal', title: null } },
+    data: { values: points as unknown as Record<string, unknown>[] },
+    facet: { column: { field: 'pipeline', type: 'nominal', title: null, sort: order } },
     spec: {
       width: 280,
       height: 240,

@@ -7,7 +7,7 @@ import { drawChart } from './chart.ts';
 import { Child, lastJson } from './child.ts';
 import { reserveHugepages } from './hugepages.ts';
 import { openLinecard } from './linecard.ts';
-import { type Machine, type Placement, place, readMachine } from './machine.ts';
+import { type Placement, place, readMachine } from './machine.ts';
 import {
   faultsOf,
   formatReport,
@@ -143,13 +143,14 @@ async function save(report: Report, options: Options): Promise<void> {
   if (report.trials.length > 0) write(options.svg ?? `${stem}.svg`, await drawChart(report));
 }
 
-async function measure(options: Options, machine: Machine, signal: AbortSignal): Promise<Report> {
+async function measure(options: Options, signal: AbortSignal): Promise<Report> {
   const base = options.quick ? SCHEDULES.quick : SCHEDULES.full;
   const schedule = { ...base, rounds: options.rounds ?? base.rounds };
   const trials = selectTrials(options.only, options.quick);
   const wanted = options.testpmd && hasTestpmd() && trials.some((t) => t.pipeline.testpmd);
   const hugepages = wanted ? reserveHugepages(TESTPMD_HUGEPAGES) : { available: false, release: () => {} };
   try {
+    const machine = readMachine();
     const setting: Setting = {
       place: place(machine),
       yardstick: trials.length === 0 ? '' : await buildYardstick().catch((error: Error) => error),
@@ -173,8 +174,7 @@ async function main(): Promise<number> {
   const abort = new AbortController();
   // Children on the terminal get the signal too; what is left is to wait for their end and to give back hugepages.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort());
-  const machine = readMachine();
-  const report = await measure(options, machine, abort.signal);
+  const report = await measure(options, abort.signal);
   if (abort.signal.aborted) return 130;
   console.log(formatReport(report).join('\n'));
   await save(report, options);
