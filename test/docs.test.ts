@@ -13,7 +13,7 @@ const documents = [
 
 /** Code blocks whose first line names a file of the repository: `// lib/…`. */
 function listings(markdown: string): { file: string; code: string }[] {
-  const blocks = [...markdown.matchAll(/```ts\n\/\/ (\S+\.ts)\n([^]*?)\n```/g)];
+  const blocks = [...markdown.matchAll(/```ts\n\/\/ (\S+\.ts)\n([\s\S]*?)\n```/g)];
   return blocks.map(([, file, code]) => ({ file, code }));
 }
 

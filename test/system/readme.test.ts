@@ -18,7 +18,7 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true }));
 
 it('runs the example application of the README', () => {
-  const blocks = readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```js\n\/\/ (\w+\.mjs)[^\n]*\n([^]*?)```/g);
+  const blocks = readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```js\n\/\/ (\w+\.mjs)[^\n]*\n([\s\S]*?)```/g);
   const files = [...blocks].map(([, name, code]) => {
     writeFileSync(join(folder, name), code);
     return name;
