@@ -39,7 +39,14 @@ class LoopDevice implements PortDevice {
     rings.use(config.txQueues);
     const plan = (direction: 'rx' | 'tx', queue: number, data: Record<string, number>) => {
       const module = queueModule(import.meta.url);
-      const made = planQueue(this.devio, config, { port: this.device.address, direction, queue, module, fd: this.fd, data });
+      const made = planQueue(this.devio, config, {
+        port: this.device.address,
+        direction,
+        queue,
+        module,
+        fd: this.fd,
+        data,
+      });
       this.offsets.push(made.counters);
       return made;
     };

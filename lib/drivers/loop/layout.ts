@@ -10,4 +10,5 @@ const HEADER_BYTES = 64;
 export const blockBytes = (size: number): number => HEADER_BYTES + MAX_RINGS * ringBytes(size);
 
 /** Arena offset of ring `ring` of the block at `block`. */
-export const ringAt = (block: number, ring: number, size: number): number => block + HEADER_BYTES + ring * ringBytes(size);
+export const ringAt = (block: number, ring: number, size: number): number =>
+  block + HEADER_BYTES + ring * ringBytes(size);

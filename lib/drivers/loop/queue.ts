@@ -2,7 +2,14 @@
 import { makeCounters } from '../../arena/counters.ts';
 import { makeRingConsumer, makeRingProducer, type RingConsumer } from '../../arena/ring.ts';
 import {
-  MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, RX, type RxQueue, TX, type TxQueue } from '../../queue.ts';
+  MIN_FRAME_LENGTH,
+  type QueueContext,
+  type QueuePlan,
+  RX,
+  type RxQueue,
+  TX,
+  type TxQueue,
+} from '../../queue.ts';
 import { blockBytes, MAX_RINGS, ringAt } from './layout.ts';
 
 /**
@@ -22,7 +29,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
 
   /** How many of our rings have a tx queue now. */
   const used = (): number => {
-    const n = open ? (((header[0] - first + step - 1) / step) | 0) : 0;
+    const n = open ? ((header[0] - first + step - 1) / step) | 0 : 0;
     return n < rings.length ? n : rings.length;
   };
 
@@ -52,9 +59,13 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
       if (endless === 1) open = false;
     },
     arm() {
+      // All of them: who sends may start to use more rings while we sleep.
       const most = used();
       let waiting = false;
-      for (let i = 0; i < most; i = (i + 1) | 0) waiting = rings[i].arm() || waiting;
+      for (let i = 0; i < rings.length; i = (i + 1) | 0) {
+        const has = rings[i].arm();
+        if (i < most && has) waiting = true;
+      }
       return waiting;
     },
     disarm() {
@@ -131,6 +142,7 @@ export function warmUp(context: QueueContext): void {
   const size = 32;
   const burst = { size, offsets: new Int32Array(size), lengths: new Int32Array(size).fill(60), count: 0 };
   for (let round = 0; round < WARM_UP_ROUNDS; round++) {
+    if (round % 4 === 0) rx.arm();
     for (let i = 0; i < 4; i++) {
       const n = context.stack.take(burst.offsets, 0, 1 + ((round + i * 11) % size));
       if (n > 0 && round % 16 === 0) burst.lengths[0] = round % 32 === 0 ? 13 : 65_535;
@@ -140,9 +152,10 @@ export function warmUp(context: QueueContext): void {
       burst.lengths.fill(60);
     }
     tx.reclaim();
-    rx.arm();
     rx.disarm();
     while (rx.receive(burst) > 0) context.stack.give(burst.offsets, 0, burst.count);
   }
-  makeRxQueue({ ...base, counters, direction: 'rx', data: rings }, context).quiesce();
+  const quiet = makeRxQueue({ ...base, counters, direction: 'rx', data: rings }, context);
+  quiet.quiesce();
+  quiet.receive(burst);
 }

@@ -1,12 +1,23 @@
 /** Queues of the `null` driver: endless frames from nowhere, and a tx queue that frees what it is sent. Data half. */
 import { makeCounters } from '../../arena/counters.ts';
-import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, RX, type RxQueue, TX, type TxQueue } from '../../queue.ts';
+import {
+  MIN_FRAME_LENGTH,
+  type QueueContext,
+  type QueuePlan,
+  RX,
+  type RxQueue,
+  TX,
+  type TxQueue,
+} from '../../queue.ts';
 
-/** Makes an rx queue: each call fills the burst, as long as there are free frames. Their bytes are what they were. */
+/**
+ * Makes an rx queue: each call fills the burst, as long as there are free frames. Their bytes are what they were. A
+ * packet is as long as the port's name says, or as a frame has room for.
+ */
 export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const { stack } = context;
   const count = makeCounters(context.memory, plan.counters);
-  const length = plan.data.size;
+  const length = Math.min(plan.data.size, stack.room);
   let most = 0x7fff_ffff;
   return {
     fd: plan.fd,
