@@ -92,6 +92,7 @@ class ScreenDisplay extends LogDisplay {
   private readonly title: string;
   /** Lines of the block that stand above the cursor. */
   private drawn = 0;
+  private lines: readonly string[] = [];
 
   constructor(terminal: Terminal, title: string) {
     super(terminal);
@@ -104,8 +105,10 @@ class ScreenDisplay extends LogDisplay {
   }
 
   override happened(event: string, subject: string | number, text: string, error?: Error): void {
+    const { lines } = this;
     this.draw([]);
     super.happened(event, subject, text, error);
+    this.draw(lines);
   }
 
   override summary(outcome: Outcome): void {
@@ -121,8 +124,9 @@ class ScreenDisplay extends LogDisplay {
       lines.length <= most ? lines : [...lines.slice(0, most - 1), `… ${lines.length - most + 1} more lines`];
     const text = visible.map((line) => `${this.emphasize(line.slice(0, columns - 1))}\n`).join('');
     // Up to the block's first line, and clear from there to the end of the screen.
-    const erase = this.drawn === 0 ? '' : `\x1b[${this.drawn}A\r\x1b[J`;
-    this.terminal.out(erase + text);
+    const up = this.drawn === 0 ? '' : `\x1b[${this.drawn}A`;
+    this.terminal.out(`${up}\r\x1b[J${text}`);
     this.drawn = visible.length;
+    this.lines = lines;
   }
 }

@@ -99,7 +99,7 @@ async function run(engine: Engine, { work, pace, display, stopping, troubles }: 
 class Troubles {
   private readonly display: Display;
   private readonly stopping: Stopping;
-  private readonly seen = new Set<Error>();
+  private readonly seen = new WeakSet<Error>();
 
   constructor(display: Display, stopping: Stopping) {
     this.display = display;
@@ -117,9 +117,11 @@ class Troubles {
   }
 
   watchRun(run: Run): void {
-    const retry = (retryMs: number) => `trying again in ${retryMs / 1000} s`;
-    run.on('job-failed', (job, error, retryMs) => this.tell('job-failed', job, error, retry(retryMs)));
-    run.on('worker-failed', (worker, error, retryMs) => this.tell('worker-failed', worker, error, retry(retryMs)));
+    const retry = (what: string, retryMs: number) => `${what} is started again in ${retryMs / 1000} s`;
+    run.on('job-failed', (job, error, retryMs) => this.tell('job-failed', job, error, retry(`job ${job}`, retryMs)));
+    run.on('worker-failed', (worker, error, retryMs) =>
+      this.tell('worker-failed', worker, error, retry(`worker ${worker}`, retryMs)),
+    );
     run.on('job-restarted', (job) => this.display.happened('job-restarted', job, `job ${job} runs again`));
     run.on('worker-restarted', (worker) =>
       this.display.happened('worker-restarted', worker, `worker ${worker} runs again`),

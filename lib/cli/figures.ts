@@ -22,7 +22,7 @@ export interface PortFigures {
   readonly tx: Traffic;
   /** Packets dropped so far, by reason: `rx_…` and `tx_…` are the port's own, the rest the applications'. */
   readonly drops: Counters;
-  /** Drops per second over the interval. */
+  /** Drops per second over the interval; 0 without an earlier look. */
   readonly dropsPerSecond: number;
 }
 
@@ -91,8 +91,8 @@ export function figures(
       return { packets, bytes, pps: rate(packets, last?.packets), bps: rate(bytes, last?.bytes) * 8 };
     };
     const drops = dropsOf(name, subject.jobs, now);
-    const earlier = before === undefined ? 0n : total(dropsOf(name, subject.jobs, before));
-    const dropsPerSecond = rate(total(drops), earlier);
+    // Over a whole run the number says more than the rate.
+    const dropsPerSecond = before === undefined ? 0 : rate(total(drops), total(dropsOf(name, subject.jobs, before)));
     return { name, link: linkOf(name), rx: traffic('rx'), tx: traffic('tx'), drops, dropsPerSecond };
   });
   const workers = now.workers.map(({ worker, cpu, state, counters, packets }): WorkerFigures => {

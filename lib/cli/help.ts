@@ -7,8 +7,9 @@ Port names:
   loop:NAME[,ring=N]         receives what it sends
   pair:NAME/0, pair:NAME/1   the two ends of a link: each receives what the
                              other sends [,ring=N]
-  pcap:IN[,out=OUT]          replays a pcap or pcapng file, records to a pcapng file
-                             [,loops=N] (0: for ever) [,timing=topspeed|original]
+  pcap:IN[,out=OUT]          replays a pcap or pcapng file, records to another
+                             [,loops=N] (0: for ever)
+                             [,timing=topspeed|original]
   pcap:out=OUT               only records
   xdp:INTERFACE              a network interface, by AF_XDP [,queue=N]
                              [,mode=native|skb][,zero-copy=0|1][,busy-poll=1]

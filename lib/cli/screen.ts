@@ -9,27 +9,27 @@ import {
   total,
   type WorkerFigures,
 } from './figures.ts';
-import { type Column, count, packetRate, percent, table } from './text.ts';
+import { type Column, count, packetRate, percent, shortCount, table } from './text.ts';
 
 /** Width of the headings' rules: what fits on the smallest terminal. */
-const RULE = 78;
+const RULE = 79;
 
 const PORT_COLUMNS: readonly Column[] = [
-  { title: 'Port', width: 18, most: 18 },
+  { title: 'Port', width: 17, most: 17 },
   { title: 'Link', width: 4 },
   { title: 'Rx packets', align: 'right', width: 13 },
-  { title: 'Rx rate', align: 'right', width: 10 },
+  { title: 'Rx rate', align: 'right', width: 11 },
   { title: 'Tx packets', align: 'right', width: 13 },
-  { title: 'Tx rate', align: 'right', width: 10 },
+  { title: 'Tx rate', align: 'right', width: 11 },
 ];
 
 const WORKER_COLUMNS: readonly Column[] = [
-  { title: 'Worker', align: 'right' },
+  { title: '#', align: 'right' },
   { title: 'Cpu', align: 'right' },
   { title: 'State', width: 8 },
   { title: 'Busy', align: 'right', width: 5 },
   { title: 'Packets', align: 'right', width: 13 },
-  { title: 'Rate', align: 'right', width: 10 },
+  { title: 'Rate', align: 'right', width: 11 },
   { title: 'Sleeps/s', align: 'right' },
   { title: 'Jobs', most: 14 },
 ];
@@ -54,9 +54,9 @@ export function portLines(ports: readonly PortFigures[]): string[] {
   const row = (name: string, link: string, rx: Traffic, tx: Traffic) => [
     name,
     link,
-    count(rx.packets),
+    shortCount(rx.packets),
     packetRate(rx.pps),
-    count(tx.packets),
+    shortCount(tx.packets),
     packetRate(tx.pps),
   ];
   const rows = ports.map(({ name, link, rx, tx }, i) => row(`${i} ${name}`, link?.status ?? '', rx, tx));
@@ -93,7 +93,7 @@ function workerLines(workers: readonly WorkerFigures[], jobs: readonly JobFigure
     String(w.cpu),
     w.state,
     percent(w.busy),
-    count(w.packets),
+    shortCount(w.packets),
     packetRate(w.pps),
     count(Math.round(w.sleepsPerSecond)),
     jobNames(w, jobs),

@@ -1,17 +1,19 @@
 /** Finds what somebody may have meant. Pure. */
 
-/** Changes, one letter at a time, that turn `a` into `b` (Levenshtein). */
+/** Changes that turn `a` into `b`: letters put in, left out, exchanged, or swapped with their neighbours. */
 function distance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];
   for (let i = 1; i <= a.length; i++) {
-    const current = [i];
+    const row = [i];
     for (let j = 1; j <= b.length; j++) {
-      const change = previous[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
-      current.push(Math.min(change, previous[j] + 1, current[j - 1] + 1));
+      const change = rows[i - 1][j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swap = swapped ? rows[i - 2][j - 2] + 1 : Number.POSITIVE_INFINITY;
+      row.push(Math.min(change, swap, rows[i - 1][j] + 1, row[j - 1] + 1));
     }
-    previous = current;
+    rows.push(row);
   }
-  return previous[b.length];
+  return rows[a.length][b.length];
 }
 
 /** The one of `known` that is nearest to `word`, if any is near: no more than two in five letters differ. */

@@ -40,7 +40,7 @@ export function summaryLines(outcome: Outcome): string[] {
     `${plural(packets, 'packet')} handled in ${result.seconds.toFixed(1)} s: ${REASONS[reason]}`,
     '',
     ...portLines(all.ports),
-    ...applicationLines(all.jobs),
+    ...applicationLines(all.jobs.filter(({ label }) => verdict === undefined || label !== 'sink')),
     '',
     ...workerSummary(all),
     `Dropped: ${dropSummary(all)}`,

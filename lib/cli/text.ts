@@ -5,6 +5,12 @@ export function count(n: bigint | number): string {
   return String(n).replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
+/** As `count`, but never more than 13 characters: from ten thousand million on in millions, then in thousand millions. */
+export function shortCount(n: bigint): string {
+  if (n < 10n ** 10n) return count(n);
+  return n < 10n ** 14n ? `${count(n / 10n ** 6n)} M` : `${count(n / 10n ** 9n)} G`;
+}
+
 /** Packets per second, in the unit that leaves two to four digits: `1.23 Mpps`, `12.3 kpps`, `123 pps`. */
 export function packetRate(pps: number): string {
   if (pps >= 99_950) return `${(pps / 1e6).toFixed(2)} Mpps`;
