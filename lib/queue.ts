@@ -88,8 +88,9 @@ export interface FrameStack {
 export interface Clock {
   /** Nanoseconds since an arbitrary start, monotonic. Exact to 2^53. */
   now(): number;
-  /** Nanoseconds since 1970, as two halves: `utc()` refreshes them, `utcHi * 2^32 + utcLo` (unsigned) is the value. */
+  /** Reads nanoseconds since 1970 into `words`. */
   utc(): void;
+  /** What was read last, as unsigned halves, low first: words 0 and 1 by `now`, 2 and 3 by `utc`. */
   readonly words: Int32Array;
 }
 
@@ -119,6 +120,9 @@ export interface QueueContext {
   readonly clock: Clock;
   /** Writes 1 to an eventfd: one system call, never blocks. */
   kick(fd: number): void;
+  /** Ask the kernel to send from, or to fill, the rings of AF_XDP socket `fd`. One system call; 0 or an errno. */
+  kickTx(fd: number): number;
+  kickRx(fd: number): number;
   /** Zeroed arena memory for a warm-up ring, from the worker's own scratch area. Only during `warmUp`. */
   scratch(bytes: number): number;
 }

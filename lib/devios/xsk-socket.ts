@@ -16,6 +16,7 @@ import {
   XDP_STATISTICS,
 } from '../drivers/xdp/regs.ts';
 import { DevioError } from '../errors.ts';
+import { queueHolder } from '../netlink/owners.ts';
 import { errnoName, systemError } from '../system-error.ts';
 import type { XdpOptions } from './xsk.ts';
 
@@ -76,7 +77,7 @@ function registerUmem(arena: Arena, frames: FramePool, fd: number): void {
       ENOBUFS: limit,
       ENOMEM: limit,
       EPERM: limit,
-      EINVAL: 'AF_XDP takes frames of 2048 or 4096 bytes',
+      EINVAL: 'AF_XDP takes frames of 2048 or 4096 bytes (frameSize)',
     });
   }
 }
@@ -93,16 +94,46 @@ function mapRings(arena: Arena, fd: number, sizes: RingSizes, segments: Segment[
   native.getsockopt(fd, SOL_XDP, XDP_OPTION.mmapOffsets, offsets);
   const view = new DataView(offsets.buffer);
   const place = (name: keyof typeof XDP_RINGS, index: number): RingPlace => {
-    const [producer, consumer, first, flags] = [0, 8, 16, 24].map((at) => Number(view.getBigUint64(index * RING_OFFSET_BYTES + at, true)));
+    const [producer, consumer, first, flags] = [0, 8, 16, 24].map((at) =>
+      Number(view.getBigUint64(index * RING_OFFSET_BYTES + at, true)),
+    );
     const segment = arena.mapFd(fd, XDP_PGOFF[name], first + sizes[name] * XDP_RINGS[name], { writable: true });
     segments.push(segment);
     const at = segment.offset;
-    return { producer: at + producer, consumer: at + consumer, first: at + first, flags: at + flags, size: sizes[name] };
+    return {
+      producer: at + producer,
+      consumer: at + consumer,
+      first: at + first,
+      flags: at + flags,
+      size: sizes[name],
+    };
   };
   return Object.fromEntries(names.map((name, index) => [name, place(name, index)])) as Xsk['rings'];
 }
 
-async function bindSocket(arena: Arena, fd: number, { name, index, queue }: Where, flags: number, shared: number): Promise<void> {
+function makeRings(
+  arena: Arena,
+  fd: number,
+  { name, queue }: Where,
+  sizes: RingSizes,
+  segments: Segment[],
+): Xsk['rings'] {
+  try {
+    return mapRings(arena, fd, sizes, segments);
+  } catch (cause) {
+    throw systemError(DevioError, 'XSK_RINGS', `making the rings of queue ${queue} of ${name}`, cause, {
+      ENOMEM: 'use smaller rings (rxRing, txRing)',
+    });
+  }
+}
+
+async function bindSocket(
+  arena: Arena,
+  fd: number,
+  { name, index, queue }: Where,
+  flags: number,
+  shared: number,
+): Promise<void> {
   const address = new Uint8Array(16);
   const view = new DataView(address.buffer);
   view.setUint16(0, AF_XDP, true);
@@ -116,8 +147,9 @@ async function bindSocket(arena: Arena, fd: number, { name, index, queue }: Wher
       return;
     } catch (cause) {
       if (errnoName(cause) === 'EBUSY' && performance.now() < end) continue;
+      const holder = errnoName(cause) === 'EBUSY' ? await queueHolder(arena.native, index, queue) : '';
       throw systemError(DevioError, 'XSK_BIND', `binding to queue ${queue} of ${name}`, cause, {
-        EBUSY: 'another AF_XDP socket has this queue: end its owner (ss --xdp -a -p), or open other queues (queue=N)',
+        EBUSY: `another AF_XDP socket has this queue${holder}: end its owner, or open other queues (queue=N)`,
         EINVAL: 'the interface has no such queue in use: see ethtool -l',
         EOPNOTSUPP: 'its driver cannot do this: without zero-copy=1 packets are copied',
         ENETDOWN: `set it up: ip link set ${name} up`,
@@ -140,7 +172,8 @@ function attempts(options: XdpOptions, sharing: Xsk | undefined): { flags: numbe
 
 const isRefusal = (error: unknown): boolean => {
   const { errno } = (error as DevioError).detail;
-  return errno === 'EOPNOTSUPP' || errno === 'EINVAL' || errno === 'EPROTONOSUPPORT';
+  // EBADF: the socket to share with has lost its interface.
+  return ['EOPNOTSUPP', 'EINVAL', 'EPROTONOSUPPORT', 'EBADF'].includes(String(errno));
 };
 
 /** Opens and binds the socket; what was made is closed again when any of it fails. */
@@ -163,10 +196,17 @@ export async function openXsk(
     };
     try {
       if (way.flags !== XDP_BIND.sharedUmem) registerUmem(arena, frames, fd);
-      const rings = mapRings(arena, fd, sizes, segments);
+      const rings = makeRings(arena, fd, where, sizes, segments);
       if (options.busyPoll) preferBusyPoll(arena, fd);
       await bindSocket(arena, fd, where, way.flags, way.shared);
-      return { fd, queue: where.queue, zeroCopy: isZeroCopy(arena, fd), rings, statistics: () => statistics(arena, fd), close };
+      return {
+        fd,
+        queue: where.queue,
+        zeroCopy: isZeroCopy(arena, fd),
+        rings,
+        statistics: () => statistics(arena, fd),
+        close,
+      };
     } catch (error) {
       close();
       if (i === ways.length - 1 || !(error instanceof DevioError) || !isRefusal(error)) throw error;

@@ -2,11 +2,14 @@
 import type { Native } from '../../native/index.ts';
 import type { Arena } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
-import { attachXdp, ATTACH_MODE, clearXskMap, createXskMap, loadXdp, setXskMap } from '../bpf/syscalls.ts';
 import type { Term } from '../bpf/match.ts';
 import { redirectProgram, XDP } from '../bpf/redirect.ts';
+import { ATTACH_MODE, attachXdp, clearXskMap, createXskMap, loadXdp, setXskMap } from '../bpf/syscalls.ts';
 import { DevioError } from '../errors.ts';
 import { type Api, type Device, type Devio, type DevioProvider, FRAMEWORK_API } from '../framework/types.ts';
+import type { Channels } from '../netlink/ethtool.ts';
+import { programHolder } from '../netlink/owners.ts';
+import { joinPromiscuous } from '../netlink/promiscuous.ts';
 import type { Link } from '../netlink/rtnetlink.ts';
 import { errnoName, systemError } from '../system-error.ts';
 import { openXsk, type RingSizes, type Xsk } from './xsk-socket.ts';
@@ -31,20 +34,27 @@ export interface XdpOptions {
   readonly force: boolean;
 }
 
+/** Hears of changes of a link; without one, it has gone, and `why` says how. */
+export type LinkWatcher = (link: Link | undefined, why: string) => void;
+
 /** An interface as the devio sees it: what the enumerator knows, and what was asked for. */
 export interface NetdevView {
   link(index: number): Link | undefined;
   addresses(index: number): string[];
-  carriesDefaultRoute(index: number): boolean;
+  carriesDefaultRoute(index: number): Promise<boolean>;
   /** Rx queues in use. */
   queues(index: number): number;
+  /** Its queues by kind, when its driver says. */
+  channels(index: number): Channels | undefined;
   driver(index: number): string;
   /** Set while somebody has asked for the interface by name. */
   wanted(index: number): XdpOptions | undefined;
+  /** As `wanted`; and until `unwant` nobody else gets it. */
+  take(index: number): XdpOptions | undefined;
   /** The asking is over. */
   unwant(index: number): void;
   /** Calls `listener` when the link changes; returns how to end that. */
-  watch(index: number, listener: (link: Link | undefined) => void): () => void;
+  watch(index: number, listener: LinkWatcher): () => void;
 }
 
 /** How the program is attached. */
@@ -59,7 +69,8 @@ export interface XskDevio extends Devio {
   readonly index: number;
   link(): Link | undefined;
   queues(): number;
-  watch(listener: (link: Link | undefined) => void): void;
+  channels(): Channels | undefined;
+  watch(listener: LinkWatcher): void;
   allocate(bytes: number): number;
   free(offset: number): void;
   /** Attaches the program; sockets that are opened from now on are fed. Returns the mode. */
@@ -69,6 +80,8 @@ export interface XskDevio extends Devio {
   closeQueue(xsk: Xsk): void;
   /** Detaches the program. */
   detach(): void;
+  /** Has the interface take frames for other addresses too, or not any more. The kernel undoes it when we end. */
+  setPromiscuous(on: boolean): void;
 }
 
 /** Returns `devio` as what its api says it is. Throws `WRONG_DEVIO` when a driver was given another kind. */
@@ -99,9 +112,17 @@ class InterfaceDevio implements XskDevio {
   private readonly offsets = new Set<number>();
   private readonly unwatch: (() => void)[] = [];
   private program: { map: number; link: number } | undefined;
+  private membership = -1;
   private closed = false;
 
-  constructor(arena: Arena, frames: FramePool, netdevs: NetdevView, bound: Set<Xsk>, index: number, options: XdpOptions) {
+  constructor(
+    arena: Arena,
+    frames: FramePool,
+    netdevs: NetdevView,
+    bound: Set<Xsk>,
+    index: number,
+    options: XdpOptions,
+  ) {
     this.arena = arena;
     this.memory = arena.memory;
     this.native = arena.native;
@@ -120,7 +141,11 @@ class InterfaceDevio implements XskDevio {
     return this.netdevs.queues(this.index);
   }
 
-  watch(listener: (link: Link | undefined) => void): void {
+  channels(): Channels | undefined {
+    return this.netdevs.channels(this.index);
+  }
+
+  watch(listener: LinkWatcher): void {
     this.unwatch.push(this.netdevs.watch(this.index, listener));
   }
 
@@ -170,12 +195,13 @@ class InterfaceDevio implements XskDevio {
 
   private attachError(mode: AttachMode, cause: unknown): Error {
     const name = this.link()?.name ?? `interface ${this.index}`;
+    const holder = errnoName(cause) === 'EBUSY' ? programHolder(this.link()?.xdpProgram ?? 0) : '';
     return systemError(DevioError, 'XDP_ATTACH', `attaching an XDP program to ${name} in ${mode} mode`, cause, {
       EPERM: 'run as root, or give node CAP_BPF and CAP_NET_ADMIN',
-      EBUSY: `another program is attached: see "ip link show ${name}" and end its owner`,
-      EEXIST: `another program is attached: see "ip link show ${name}" and end its owner`,
+      EBUSY: `another XDP program is attached${holder}: end its owner, or ip link set ${name} xdp off`,
+      EEXIST: `another XDP program is attached${holder}: end its owner, or ip link set ${name} xdp off`,
       EOPNOTSUPP: 'its driver has no native XDP: use mode=skb',
-      ERANGE: 'its MTU (of a veth: the other end\'s) is too large for native XDP: lower it, or use mode=skb',
+      ERANGE: "its MTU (of a veth: the other end's) is too large for native XDP: lower it, or use mode=skb",
       ENOSPC: 'it has fewer rx queues than its peer has tx queues: make them equal, or use mode=skb',
       ENODEV: 'it has gone',
     });
@@ -207,9 +233,19 @@ class InterfaceDevio implements XskDevio {
     this.native.close(program.map);
   }
 
+  setPromiscuous(on: boolean): void {
+    if (on === this.membership >= 0) return;
+    if (on) this.membership = joinPromiscuous(this.native, this.index, this.link()?.name ?? '');
+    else {
+      this.native.close(this.membership);
+      this.membership = -1;
+    }
+  }
+
   close(): void {
     if (this.closed) return;
     this.closed = true;
+    this.setPromiscuous(false);
     for (const end of this.unwatch) end();
     this.detach();
     for (const xsk of [...this.mine]) this.closeQueue(xsk);
@@ -230,17 +266,20 @@ export function xskDevio(arena: Arena, frames: FramePool, netdevs: NetdevView, e
     api: XSK_API,
     backend: 'af-xdp',
     enumeratorApi,
-    usable(device) {
-      const wanted = netdevs.wanted(indexOf(device));
+    async usable(device) {
+      const index = indexOf(device);
+      const wanted = netdevs.wanted(index);
       if (wanted === undefined) return `nobody asked for it: open xdp:${String(device.facts.name)}`;
-      if (netdevs.carriesDefaultRoute(indexOf(device)) && !wanted.force) {
+      if (!wanted.force && (await netdevs.carriesDefaultRoute(index))) {
+        // Refused once is refused: what is tried later, for another reason, must not find the wish.
+        netdevs.unwant(index);
         return 'a default route leaves by it, and taking it may cut this machine off; add force=1 to take it all the same';
       }
       return true;
     },
     open(device) {
       const index = indexOf(device);
-      const options = netdevs.wanted(index) as XdpOptions;
+      const options = netdevs.take(index) as XdpOptions;
       return new InterfaceDevio(arena, frames, netdevs, bound, index, options);
     },
   };

@@ -32,6 +32,16 @@ export function inFlight(tx: Counters): bigint {
   return (tx.packets ?? 0n) - ends.reduce((sum, [, n]) => sum + n, 0n);
 }
 
+/** A port's part of it. */
+export interface PortFigures {
+  readonly name: string;
+  readonly stats: PortStats;
+  /** Frames in its tx rings. */
+  readonly inRings: number;
+  /** Empty frames in its rx rings, for packets to come. */
+  readonly posted: number;
+}
+
 /** What the ledger is made from. */
 export interface LedgerInput {
   readonly total: number;
@@ -78,13 +88,13 @@ export function settle(
   pool: FramePool,
   workers: readonly Worker[],
   jobs: readonly CrewJob[],
-  ports: LedgerInput['ports'],
+  ports: readonly PortFigures[],
   lost: number,
 ): Ledger {
   return balance({
     total: pool.plan.count,
     free: pool.inDepot + workers.reduce((sum, { memory }) => sum + memory.stacked, 0),
-    inRings: ports.reduce((sum, port) => sum + port.inRings, 0),
+    inRings: ports.reduce((sum, port) => sum + port.inRings + port.posted, 0),
     lost,
     jobs: jobs.map(({ worker, index }) => worker.memory.jobLedger(index)),
     ports,

@@ -3,7 +3,8 @@
 import { PortError } from '../errors.ts';
 import { L2_OVERHEAD } from '../pktio/memory-port.ts';
 import { addCounters } from '../pktio/stats.ts';
-import type { Pktio, PortStats } from '../pktio/types.ts';
+import type { Pktio, PortStats, QueueHandle } from '../pktio/types.ts';
+import type { PortFigures } from './ledger.ts';
 import { inTime } from './until.ts';
 
 /** Longest that a port may take to flush, and to stop, in milliseconds. */
@@ -66,12 +67,13 @@ export class RunPorts {
     return Object.fromEntries([...this.entries].map(([name, { port, last }]) => [name, last ?? totals(port)]));
   }
 
-  /** Counters, and the number of frames in the rings of each. */
-  figures(): { readonly name: string; readonly stats: PortStats; readonly inRings: number }[] {
+  /** Counters, and the number of frames in the tx rings of each, and of empty ones in its rx rings. */
+  figures(): PortFigures[] {
     return [...this.entries].map(([name, { port, last }]) => {
-      const rings = last === undefined ? [...port.queues.rx, ...port.queues.tx] : [];
-      const inRings = rings.reduce((sum, queue) => sum + [...queue.held()].length, 0);
-      return { name, stats: last ?? totals(port), inRings };
+      const inside = (queues: readonly QueueHandle[]) =>
+        last === undefined ? queues.reduce((sum, queue) => sum + [...queue.held()].length, 0) : 0;
+      const { rx, tx } = port.queues;
+      return { name, stats: last ?? totals(port), inRings: inside(tx), posted: inside(rx) };
     });
   }
 

@@ -189,10 +189,10 @@ export class Run extends EventEmitter<RunEvents> {
     return sources.length > 0 && sources.every(hasEnded);
   }
 
-  /** Takes the frames out of the rings that `port` sends into. */
+  /** Takes the frames out of the rings of `port`. */
   private empty(port: Pktio): void {
     const { arena, frames } = this.means;
-    for (const queue of port.queues.tx) {
+    for (const queue of [...port.queues.rx, ...port.queues.tx]) {
       const offsets = [...queue.held()];
       queue.clear();
       put(arena.memory, frames, offsets);

@@ -1,10 +1,10 @@
 /** Enumerator class `netdev`: the kernel's Ethernet interfaces, as they come and go. `xdp:NAME` asks for one. */
 import type { Native } from '../../native/index.ts';
 import { parseMatch } from '../bpf/match.ts';
-import type { NetdevView, XdpOptions } from '../devios/xsk.ts';
+import type { LinkWatcher, NetdevView, XdpOptions } from '../devios/xsk.ts';
 import { PortError } from '../errors.ts';
 import { type Api, type EnumeratorClass, type EnumeratorHost, FRAMEWORK_API } from '../framework/types.ts';
-import { channelsOf, driverOf, rxQueueCount } from '../netlink/ethtool.ts';
+import { type Channels, channelsOf, driverOf, rxQueueCount } from '../netlink/ethtool.ts';
 import { Netdevs } from '../netlink/netdevs.ts';
 import type { Link } from '../netlink/rtnetlink.ts';
 import { badName, type PortName, parsePortName, wholeOption } from './options.ts';
@@ -17,6 +17,10 @@ export const NETDEV_PORT_NAMES =
   'xdp:INTERFACE[,queue=N][,mode=native|skb][,zero-copy=0|1][,match=udp/53+…][,closed=1][,busy-poll=1][,force=1]';
 
 const OPTIONS = ['queue', 'mode', 'zero-copy', 'match', 'closed', 'busy-poll', 'force'];
+
+/** How often a device that was given back is tried to be added again, at each look for changes. */
+const READD_LOOKS = 40;
+const READD_MS = 50;
 
 function flag(text: string, name: PortName, key: string): boolean | undefined {
   const value = name.options.get(key);
@@ -46,8 +50,13 @@ function parseOptions(text: string, name: PortName): XdpOptions {
 export class NetdevTable implements NetdevView {
   private readonly native: Native;
   private readonly wishes = new Map<number, XdpOptions>();
-  private readonly watchers = new Map<number, Set<(link: Link | undefined) => void>>();
+  private readonly taken = new Set<number>();
+  private readonly watchers = new Map<number, Set<LinkWatcher>>();
+  private readonly timers = new Set<NodeJS.Timeout>();
+  private host: EnumeratorHost | undefined;
   private netdevs: Netdevs | undefined;
+  /** Interfaces that `want` comes upon are announced a little later: but for the one, nobody has asked for them. */
+  private late: Link[] | undefined;
 
   constructor(native: Native) {
     this.native = native;
@@ -55,67 +64,118 @@ export class NetdevTable implements NetdevView {
 
   /** Reads the interfaces and follows them; each Ethernet one becomes a device of `host`. */
   async start(host: EnumeratorHost, failed: (error: Error) => void): Promise<void> {
+    this.host = host;
     const netdevs = new Netdevs(this.native, {
-      appeared: (link) => this.add(host, link),
-      changed: (link, before) => this.change(host, link, before),
-      vanished: (link) => this.remove(host, link),
+      appeared: (link) => (this.late === undefined ? this.add(link) : this.late.push(link)),
+      changed: (link, before) => this.change(link, before),
+      vanished: (link, why) => this.remove(link, why),
       failed,
     });
     this.netdevs = netdevs;
-    await netdevs.start();
+    try {
+      await netdevs.start();
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
   }
 
   stop(): void {
+    for (const timer of this.timers) clearTimeout(timer);
     this.netdevs?.stop();
     this.netdevs = undefined;
+    this.host = undefined;
   }
 
-  private add(host: EnumeratorHost, { name, index, ethernet }: Link): void {
+  private add({ name, index, ethernet }: Link): void {
     if (!ethernet) return;
-    host.addDevice({ address: name, facts: { kind: 'netdev', name, ifindex: index, driver: this.driver(index, name) } });
+    const facts = { kind: 'netdev', name, ifindex: index, driver: this.driver(index, name) };
+    this.host?.addDevice({ address: name, facts });
   }
 
-  private change(host: EnumeratorHost, link: Link, before: Link): void {
+  private change(link: Link, before: Link): void {
     if (link.name !== before.name) {
-      this.remove(host, before);
-      this.add(host, link);
-    } else this.tell(link.index, link);
+      this.remove(before, `it was renamed to ${link.name}`);
+      this.add(link);
+    } else this.tell(link.index, link, '');
   }
 
-  private remove(host: EnumeratorHost, { index, name }: Link): void {
-    this.tell(index, undefined);
+  private remove({ index, name }: Link, why: string): void {
+    this.tell(index, undefined, why);
     this.wishes.delete(index);
     // What goes wrong with the removal, the framework reports as an event.
-    host.removeDevice(name, { deadlineMs: 1000 }).catch(() => {});
+    this.host?.removeDevice(name, { deadlineMs: 1000 }).catch(() => {});
   }
 
-  private tell(index: number, link: Link | undefined): void {
-    for (const watcher of this.watchers.get(index) ?? []) watcher(link);
+  private tell(index: number, link: Link | undefined, why: string): void {
+    for (const watcher of this.watchers.get(index) ?? []) watcher(link, why);
   }
 
-  /** Notes that the interface of `text` is wanted; returns its name. */
+  /** Notes that the interface of `text` is wanted; returns its name. Throws `BAD_PORT_NAME`, `NO_SUCH_INTERFACE`. */
   want(text: string): string {
     const parsed = parsePortName(text, OPTIONS);
     const options = parseOptions(text, parsed);
-    const link = this.netdevs?.links().find(({ name }) => name === parsed.name);
-    if (link === undefined) {
-      const names = this.netdevs?.links().map(({ name }) => name) ?? [];
+    if (parsed.name === '') throw badName(text, 'it names no interface', `write ${NETDEV_PORT_NAMES}`);
+    const link = this.find(parsed.name);
+    if (link === undefined || !link.ethernet) {
+      const names = this.netdevs?.links().filter(({ ethernet }) => ethernet) ?? [];
       throw new PortError('NO_SUCH_INTERFACE', {
         what: `port ${text}`,
-        why: `there is no interface "${parsed.name}" in this network namespace`,
-        fix: `interfaces are ${names.join(', ')}`,
+        why:
+          link === undefined
+            ? `there is no interface "${parsed.name}" in this network namespace`
+            : `interface "${parsed.name}" carries no Ethernet frames`,
+        fix: `interfaces are ${names.map(({ name }) => name).join(', ')}`,
       });
     }
-    if (!this.wishes.has(link.index)) this.wishes.set(link.index, options);
+    if (!this.taken.has(link.index)) this.wishes.set(link.index, options);
     return link.name;
+  }
+
+  /** The interface of that name; one that was made a moment ago becomes a device on the way. */
+  private find(name: string): Link | undefined {
+    this.late = [];
+    this.netdevs?.look();
+    const late = this.late;
+    this.late = undefined;
+    const wanted = late.find((link) => link.name === name);
+    if (wanted !== undefined) this.add(wanted);
+    for (const link of late) if (link !== wanted) this.addLater(link.index, 0);
+    return this.netdevs?.links().find((link) => link.name === name);
+  }
+
+  /**
+   * Adds the interface's device unless it is there. A device that was made in answer to a name the framework removes
+   * when it is given back; the interface is still there, so it comes again.
+   */
+  private addLater(index: number, ms: number, attempts = READD_LOOKS): void {
+    const timer = setTimeout(() => {
+      this.timers.delete(timer);
+      const link = this.link(index);
+      if (link === undefined || this.taken.has(index)) return;
+      try {
+        this.add(link);
+      } catch {
+        // It is there, perhaps on its way out.
+        if (attempts > 0) this.addLater(index, READD_MS, attempts - 1);
+      }
+    }, ms);
+    timer.unref();
+    this.timers.add(timer);
   }
 
   wanted(index: number): XdpOptions | undefined {
     return this.wishes.get(index);
   }
 
+  take(index: number): XdpOptions | undefined {
+    this.taken.add(index);
+    return this.wishes.get(index);
+  }
+
   unwant(index: number): void {
     this.wishes.delete(index);
+    if (this.taken.delete(index) && this.host !== undefined) this.addLater(index, 0);
   }
 
   link(index: number): Link | undefined {
@@ -126,24 +186,32 @@ export class NetdevTable implements NetdevView {
     return this.netdevs?.addresses(index) ?? [];
   }
 
-  carriesDefaultRoute(index: number): boolean {
-    return this.netdevs?.carriesDefaultRoute(index) ?? false;
+  async carriesDefaultRoute(index: number): Promise<boolean> {
+    return (await this.netdevs?.defaultRoutes())?.has(index) ?? false;
+  }
+
+  channels(index: number): Channels | undefined {
+    const link = this.link(index);
+    return link === undefined ? undefined : channelsOf(this.native, link.name);
   }
 
   queues(index: number): number {
     const link = this.link(index);
-    return link === undefined ? 0 : rxQueueCount(channelsOf(this.native, link.name), link.rxQueues);
+    return link === undefined ? 0 : rxQueueCount(this.channels(index), link.rxQueues);
   }
 
   driver(index: number, name = this.link(index)?.name): string {
     return name === undefined ? '' : driverOf(this.native, name);
   }
 
-  watch(index: number, listener: (link: Link | undefined) => void): () => void {
+  watch(index: number, listener: LinkWatcher): () => void {
     const set = this.watchers.get(index) ?? new Set();
     this.watchers.set(index, set);
     set.add(listener);
-    return () => set.delete(listener);
+    return () => {
+      set.delete(listener);
+      if (set.size === 0) this.watchers.delete(index);
+    };
   }
 }
 

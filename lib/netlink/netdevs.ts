@@ -2,7 +2,7 @@
 import type { Native } from '../../native/index.ts';
 import type { Message } from './message.ts';
 import { type Address, decodeAddress, decodeDefaultRoute, decodeLink, GROUPS, type Link, RTM } from './rtnetlink.ts';
-import { RouteSocket } from './socket.ts';
+import { dumpAll, NetlinkSocket } from './socket.ts';
 
 /** How often changes are looked for, in milliseconds. */
 const LOOK_MS = 50;
@@ -12,29 +12,33 @@ export interface NetdevListener {
   appeared(link: Link): void;
   /** Up, down, MTU, address, name: `before` is what it was. */
   changed(link: Link, before: Link): void;
-  /** Deleted, or moved to another namespace. */
-  vanished(link: Link): void;
+  /** Deleted, or moved to another namespace: `why` says which. */
+  vanished(link: Link, why: string): void;
+  /** Changes cannot be followed any more. */
   failed(error: Error): void;
 }
 
-/** Links by index, their addresses, and which of them a default route leaves by. */
+/** Links by index, and their addresses. */
 export class Netdevs {
-  private readonly socket: RouteSocket;
+  private readonly native: Native;
+  private readonly socket: NetlinkSocket;
   private readonly listener: NetdevListener;
   private readonly byIndex = new Map<number, Link>();
   private addressList: Address[] = [];
-  private defaultRoutes = new Map<number, number>();
   private timer: NodeJS.Timeout | undefined;
+  private reading = false;
 
   constructor(native: Native, listener: NetdevListener) {
-    this.socket = new RouteSocket(native, GROUPS);
+    this.native = native;
+    this.socket = new NetlinkSocket(native, GROUPS);
     this.listener = listener;
   }
 
   /** Reads everything, then watches. */
   async start(): Promise<void> {
+    // Subscribed before it reads: what changes meanwhile is told as well, and is the last word.
     await this.readAll();
-    this.timer = setInterval(() => void this.look(), LOOK_MS);
+    this.timer = setInterval(() => this.look(), LOOK_MS);
     this.timer.unref();
   }
 
@@ -56,32 +60,44 @@ export class Netdevs {
     return this.addressList.filter((a) => a.index === index).map((a) => a.address);
   }
 
-  /** True when a default route leaves by it: taking it may cut the machine off. */
-  carriesDefaultRoute(index: number): boolean {
-    return (this.defaultRoutes.get(index) ?? 0) > 0;
+  /**
+   * Interfaces that a default route leaves by: taking one may cut the machine off. Asked afresh each time, because the
+   * kernel does not tell of the routes that vanish with a link.
+   */
+  async defaultRoutes(): Promise<Set<number>> {
+    return new Set((await dumpAll(this.native, RTM.getRoute)).flatMap(decodeDefaultRoute));
   }
 
-  private async readAll(): Promise<void> {
-    const late: Message[] = [];
-    const dump = (type: number) => this.socket.dump(type, (message) => late.push(message));
-    const links = (await dump(RTM.getLink)).map(decodeLink).filter((link) => link !== undefined);
-    this.addressList = (await dump(RTM.getAddr)).map(decodeAddress).filter((address) => address !== undefined);
-    this.defaultRoutes = new Map();
-    for (const message of await dump(RTM.getRoute)) this.countRoute(message, 1);
-    const gone = this.links().filter((link) => !links.some(({ index }) => index === link.index));
-    for (const link of gone) this.remove(link);
-    for (const link of links) this.put(link);
-    for (const message of late) this.apply(message);
-  }
-
-  private async look(): Promise<void> {
+  /** Takes note of all changes up to now. */
+  look(): void {
     try {
       const { messages, lost } = this.socket.receive();
       for (const message of messages) this.apply(message);
-      if (lost) await this.readAll();
+      if (lost) void this.readAgain();
     } catch (error) {
       this.listener.failed(error as Error);
     }
+  }
+
+  private async readAgain(): Promise<void> {
+    if (this.reading) return;
+    this.reading = true;
+    try {
+      await this.readAll();
+    } catch (error) {
+      this.listener.failed(error as Error);
+    } finally {
+      this.reading = false;
+    }
+  }
+
+  private async readAll(): Promise<void> {
+    const links = (await dumpAll(this.native, RTM.getLink)).map(decodeLink).filter((link) => link !== undefined);
+    const addresses = (await dumpAll(this.native, RTM.getAddr)).map(decodeAddress);
+    this.addressList = addresses.filter((address) => address !== undefined);
+    const gone = this.links().filter((link) => !links.some(({ index }) => index === link.index));
+    for (const link of gone) this.remove(link);
+    for (const link of links) this.put(link);
   }
 
   private apply(message: Message): void {
@@ -95,14 +111,7 @@ export class Netdevs {
       if (address === undefined) return;
       const others = this.addressList.filter((a) => a.index !== address.index || a.address !== address.address);
       this.addressList = message.type === RTM.newAddr ? [...others, address] : others;
-    } else if (message.type === RTM.newRoute) this.countRoute(message, 1);
-    else if (message.type === RTM.delRoute) this.countRoute(message, -1);
-  }
-
-  private countRoute(message: Message, by: 1 | -1): void {
-    const route = decodeDefaultRoute(message);
-    if (route === undefined) return;
-    this.defaultRoutes.set(route.index, Math.max(0, (this.defaultRoutes.get(route.index) ?? 0) + by));
+    }
   }
 
   private put(link: Link): void {
@@ -112,10 +121,11 @@ export class Netdevs {
     else this.listener.changed(link, before);
   }
 
-  private remove(link: Link): void {
-    const known = this.byIndex.get(link.index);
+  private remove({ index, moved }: Link): void {
+    const known = this.byIndex.get(index);
     if (known === undefined) return;
-    this.byIndex.delete(link.index);
-    this.listener.vanished(known);
+    this.byIndex.delete(index);
+    this.addressList = this.addressList.filter((address) => address.index !== index);
+    this.listener.vanished(known, `it was ${moved ? 'moved to another network namespace' : 'deleted'}`);
   }
 }

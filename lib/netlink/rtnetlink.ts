@@ -14,14 +14,26 @@ export const RTM = {
   getRoute: 26,
 } as const;
 
-/** Multicast groups of changes (rtnetlink.h, RTMGRP_*): links; IPv4 and IPv6 addresses and routes. */
-export const GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
+/** Multicast groups of changes (rtnetlink.h, RTMGRP_*): links; IPv4 and IPv6 addresses. */
+export const GROUPS = 0x1 | 0x10 | 0x100;
 
-const IFLA = { address: 1, name: 3, mtu: 4, linkInfo: 18, txQueues: 31, rxQueues: 32, carrier: 33, xdp: 43 } as const;
+const IFLA = {
+  address: 1,
+  name: 3,
+  mtu: 4,
+  linkInfo: 18,
+  txQueues: 31,
+  rxQueues: 32,
+  carrier: 33,
+  xdp: 43,
+  newNamespace: 45,
+} as const;
 const IFLA_INFO_KIND = 1;
 const IFLA_XDP = { attached: 2, program: 4 } as const;
 const IFA = { address: 1, local: 2 } as const;
-const RTA = { outInterface: 4 } as const;
+const RTA = { outInterface: 4, multipath: 9 } as const;
+/** struct rtnexthop: length, flags, hops, interface; its own attributes follow. */
+const NEXT_HOP = { length: 0, index: 4, size: 8 } as const;
 const IFF_UP = 0x1;
 const IFF_LOOPBACK = 0x8;
 const ARPHRD_ETHER = 1;
@@ -49,18 +61,14 @@ export interface Link {
   /** How an XDP program is attached, and its id. */
   readonly xdp: (typeof XDP_MODES)[number];
   readonly xdpProgram: number;
+  /** Only when it vanishes: it goes on in another network namespace. */
+  readonly moved: boolean;
 }
 
 /** An address of an interface. */
 export interface Address {
   readonly index: number;
   readonly address: string;
-}
-
-/** The interface that a default route leaves by. */
-export interface DefaultRoute {
-  readonly index: number;
-  readonly family: number;
 }
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -95,6 +103,7 @@ export function decodeLink({ payload }: Message): Link | undefined {
     txQueues: u32(attributes, IFLA.txQueues) ?? 1,
     xdp: XDP_MODES[xdp.get(IFLA_XDP.attached)?.[0] ?? 0] ?? 'none',
     xdpProgram: u32(xdp, IFLA_XDP.program) ?? 0,
+    moved: attributes.has(IFLA.newNamespace),
   };
 }
 
@@ -116,9 +125,22 @@ export function decodeAddress({ payload }: Message): Address | undefined {
   return { index: viewOf(payload).getUint32(4, true), address: `${addressText(bytes)}/${payload[1]}` };
 }
 
-/** Reads RTM_NEWROUTE or RTM_DELROUTE; undefined unless it is a default route through one interface. */
-export function decodeDefaultRoute({ payload }: Message): DefaultRoute | undefined {
-  if (payload.length < 12 || payload[1] !== 0 || payload[7] !== RTN_UNICAST) return undefined;
-  const index = u32(decodeAttributes(payload, 12), RTA.outInterface);
-  return index === undefined ? undefined : { index, family: payload[0] };
+/** Reads RTM_NEWROUTE: the interfaces that it leaves by when it is a default route, none when it is another. */
+export function decodeDefaultRoute({ payload }: Message): number[] {
+  if (payload.length < 12 || payload[1] !== 0 || payload[7] !== RTN_UNICAST) return [];
+  const attributes = decodeAttributes(payload, 12);
+  const index = u32(attributes, RTA.outInterface);
+  return index === undefined ? nextHops(attributes.get(RTA.multipath)) : [index];
+}
+
+function nextHops(bytes: Uint8Array = new Uint8Array(0)): number[] {
+  const view = viewOf(bytes);
+  const indices: number[] = [];
+  for (let at = 0; at + NEXT_HOP.size <= bytes.length; ) {
+    const length = view.getUint16(at + NEXT_HOP.length, true);
+    if (length < NEXT_HOP.size || length > bytes.length - at) break;
+    indices.push(view.getUint32(at + NEXT_HOP.index, true));
+    at += (length + 3) & ~3;
+  }
+  return indices;
 }

@@ -1,4 +1,4 @@
-/** An rtnetlink socket: dumps, and changes as they come. Control half. */
+/** A netlink socket: dumps, and changes as they come. Control half. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Native } from '../../native/index.ts';
 import { SystemError } from '../errors.ts';
@@ -11,9 +11,13 @@ const NETLINK_ROUTE = 0;
 /** What the kernel puts into one datagram of a dump is far below. */
 const DATAGRAM = 65_536;
 const DUMP_MS = 2000;
+/** How often a dump is repeated that was torn by changes. */
+const DUMPS = 3;
+/** rtgenmsg: family 0, all of them; long enough for what the kernel's strict checking expects of each kind. */
+const ALL = new Uint8Array(16);
 
 /** A socket that belongs to whoever opened it. */
-export class RouteSocket {
+export class NetlinkSocket {
   private readonly native: Native;
   private readonly fd: number;
   private readonly buffer = new Uint8Array(DATAGRAM);
@@ -21,12 +25,12 @@ export class RouteSocket {
   private open = true;
 
   /** Subscribes to the multicast groups in the mask `groups`. */
-  constructor(native: Native, groups: number) {
+  constructor(native: Native, groups: number, protocol: number = NETLINK_ROUTE) {
     this.native = native;
     try {
-      this.fd = native.socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+      this.fd = native.socket(AF_NETLINK, SOCK_RAW, protocol);
     } catch (cause) {
-      throw systemError(SystemError, 'NETLINK', 'opening an rtnetlink socket', cause);
+      throw systemError(SystemError, 'NETLINK', 'opening a netlink socket', cause);
     }
     const address = new Uint8Array(12);
     const view = new DataView(address.buffer);
@@ -36,7 +40,7 @@ export class RouteSocket {
       native.bind(this.fd, address);
     } catch (cause) {
       this.close();
-      throw systemError(SystemError, 'NETLINK', 'subscribing to rtnetlink', cause);
+      throw systemError(SystemError, 'NETLINK', 'subscribing to netlink', cause);
     }
   }
 
@@ -52,7 +56,7 @@ export class RouteSocket {
         length = this.native.receive(this.fd, this.buffer);
       } catch (error) {
         if (errnoName(error) === 'ENOBUFS') return { messages, lost: true };
-        throw systemError(SystemError, 'NETLINK', 'reading from rtnetlink', error);
+        throw systemError(SystemError, 'NETLINK', 'reading from netlink', error);
       }
       if (length < 0) break;
       if (length > DATAGRAM) return { messages, lost: true };
@@ -61,22 +65,31 @@ export class RouteSocket {
     return { messages, lost: false };
   }
 
-  /** Asks for all objects of a kind (`RTM.getLink` …). Changes that come meanwhile are handed to `other`. */
-  async dump(type: number, other: (message: Message) => void): Promise<Message[]> {
+  /** Asks for all objects of a kind (`RTM.getLink` …). Not on a socket that is subscribed to anything. */
+  async dump(type: number, request: Uint8Array = ALL): Promise<Message[]> {
+    for (let attempt = 0; ; attempt++) {
+      const found = await this.dumpOnce(type, request);
+      // What changed while it was read may be missing from it.
+      const torn = found.some(({ flags }) => (flags & NLM_F.dumpInterrupted) !== 0);
+      if (!torn || attempt === DUMPS) return found;
+    }
+  }
+
+  private async dumpOnce(type: number, request: Uint8Array): Promise<Message[]> {
     const sequence = ++this.sequence;
-    // rtgenmsg: family 0, all of them; long enough for what the kernel's strict checking expects of each kind.
-    this.native.send(this.fd, encodeMessage(type, NLM_F.request | NLM_F.dump, sequence, new Uint8Array(16)));
+    this.native.send(this.fd, encodeMessage(type, NLM_F.request | NLM_F.dump, sequence, request));
     const found: Message[] = [];
     for (const end = performance.now() + DUMP_MS; performance.now() < end; await sleep(1)) {
-      for (const message of this.receive().messages) {
-        if (message.sequence !== sequence) other(message);
-        else if (message.type === NLMSG.done) return found;
-        else if (message.type === NLMSG.error) throw refused(type, message);
-        else found.push(message);
+      const { messages, lost } = this.receive();
+      if (lost) throw refused(type, 'it was more than the socket holds');
+      for (const message of messages) {
+        if (message.sequence !== sequence) continue;
+        if (message.type === NLMSG.done) return found;
+        if (message.type === NLMSG.error) throw refused(type, `the kernel answered with error ${errorOf(message)}`);
+        found.push(message);
       }
     }
-    const text = { what: `rtnetlink dump ${type}`, why: `no end after ${DUMP_MS} ms`, fix: 'try again' };
-    throw new SystemError('NETLINK_TIMEOUT', text);
+    throw refused(type, `no end after ${DUMP_MS} ms`);
   }
 
   close(): void {
@@ -85,11 +98,21 @@ export class RouteSocket {
   }
 }
 
-function refused(type: number, { payload }: Message): SystemError {
-  const error = new DataView(payload.buffer, payload.byteOffset, payload.byteLength).getInt32(0, true);
-  return new SystemError('NETLINK', {
-    what: `rtnetlink dump ${type}`,
-    why: `the kernel answered with error ${-error}`,
-    fix: 'see rtnetlink(7)',
-  });
+/** All objects of a kind, by a socket of its own. */
+export async function dumpAll(native: Native, type: number): Promise<Message[]> {
+  const socket = new NetlinkSocket(native, 0);
+  try {
+    return await socket.dump(type);
+  } finally {
+    socket.close();
+  }
+}
+
+function errorOf({ payload }: Message): number {
+  if (payload.length < 4) return 0;
+  return -new DataView(payload.buffer, payload.byteOffset, payload.byteLength).getInt32(0, true);
+}
+
+function refused(type: number, why: string): SystemError {
+  return new SystemError('NETLINK', { what: `netlink dump ${type}`, why, fix: 'try again; see netlink(7)' });
 }

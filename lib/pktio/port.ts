@@ -24,7 +24,6 @@ type PortEventMap = { link: [LinkInfo]; error: [Error, boolean] };
 export class Port extends EventEmitter<PortEventMap> implements Pktio {
   readonly name: string;
   readonly driver: string;
-  readonly capability: Capability;
   private readonly memory: SharedArrayBuffer;
   private readonly device: PortDevice;
   private settings: PortConfig;
@@ -33,6 +32,8 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
   /** Counters of queues that are no more: a port's counters never go back when it is stopped and started. */
   private retired: PortStats = { rx: {}, tx: {} };
   private baseline: PortStats = { rx: {}, tx: {} };
+  /** What the device has changed by itself, for the next start. */
+  private next: Partial<PortConfig> = {};
   /** A start or stop that is under way. */
   private change: Promise<void> = Promise.resolve();
   private closing: Promise<void> | undefined;
@@ -43,16 +44,24 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
     this.memory = memory;
     this.device = device;
     this.driver = device.driver;
-    this.capability = device.capability;
     this.settings = device.defaults;
     device.attach?.({
       link: (link) => this.tell('link', link),
       error: (error, fatal) => this.tell('error', error, fatal),
+      settings: (changed) => {
+        this.next = { ...this.next, ...changed };
+        if (this.current === 'stopped') this.follow();
+      },
     });
   }
 
   get state(): PortState {
     return this.current;
+  }
+
+  /** Asked each time: an interface's MTU, and its queues, change while we look. */
+  get capability(): Capability {
+    return this.device.capability;
   }
 
   get config(): PortConfig {
@@ -86,6 +95,11 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
     await this.track(this.setUp());
   }
 
+  private follow(): void {
+    this.settings = { ...this.settings, ...this.next };
+    this.next = {};
+  }
+
   private async setUp(): Promise<void> {
     try {
       this.made = await this.device.setup(this.settings);
@@ -94,6 +108,7 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
       // What it made before it failed is released; the error that counts is the first.
       await attempt(() => this.device.teardown());
       this.current = 'stopped';
+      this.follow();
       throw error;
     }
   }
@@ -116,6 +131,7 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
     this.made = { rx: [], tx: [] };
     errors.push(await attempt(() => this.device.teardown()));
     this.current = 'stopped';
+    this.follow();
     const failed = errors.find((e) => e !== undefined);
     if (failed !== undefined) throw failed.error;
   }
@@ -177,6 +193,14 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
 
   clearStats(): void {
     this.baseline = this.total(this.made);
+  }
+
+  extraStats(): Counters {
+    return this.device.extraStats?.() ?? {};
+  }
+
+  notes(): readonly string[] {
+    return this.device.notes?.() ?? [];
   }
 
   /** A listener's mistake is its own: it must not come back into the driver that reports something. */

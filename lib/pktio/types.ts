@@ -94,6 +94,10 @@ export interface PortDevice {
   flush?(): Promise<void>;
   /** The port calls this once; the device reports changes through it. */
   attach?(events: PortEvents): void;
+  /** Counters that somebody else keeps (a kernel, a device), by their own names. They never go back. */
+  extraStats?(): Counters;
+  /** What whoever opened the port should know, one sentence each, with the command that changes it. */
+  notes?(): readonly string[];
 }
 
 /** Queues of a started port, by number. */
@@ -107,6 +111,8 @@ export interface PortEvents {
   link(link: LinkInfo): void;
   /** A failure that the port survives or not; `fatal` ones take it down. */
   error(error: Error, fatal: boolean): void;
+  /** The device has changed by itself: these are its settings from the next start on. */
+  settings?(changed: Partial<PortConfig>): void;
 }
 
 /** States of a port. */
@@ -141,6 +147,10 @@ export interface Pktio {
   queueStats(direction: 'rx' | 'tx', queue: number): Counters;
   /** `clear` keeps a baseline: the counters themselves never go back. */
   clearStats(): void;
+  /** Counters that somebody else keeps (a kernel, a device), by their own names. */
+  extraStats?(): Counters;
+  /** What whoever opened the port should know, one sentence each, with the command that changes it. */
+  notes?(): readonly string[];
   on(event: 'link', listener: (link: LinkInfo) => void): this;
   on(event: 'error', listener: (error: Error, fatal: boolean) => void): this;
   off(event: 'link', listener: (link: LinkInfo) => void): this;

@@ -1,14 +1,16 @@
 /** The `xdp` driver: a kernel interface as a port, by AF_XDP. Control half. */
 import { makeCounters } from '../../arena/counters.ts';
-import { asXskDevio, XSK_API, type XskDevio } from '../../devios/xsk.ts';
+import { type AttachMode, asXskDevio, XSK_API, type XskDevio } from '../../devios/xsk.ts';
 import type { RingSizes, Xsk } from '../../devios/xsk-socket.ts';
 import { DeviceError, PortError } from '../../errors.ts';
 import { type Device, type Driver, FRAMEWORK_API } from '../../framework/types.ts';
 import type { Link } from '../../netlink/rtnetlink.ts';
-import { planQueue, queueModule, times } from '../../pktio/memory-port.ts';
+import { L2_OVERHEAD, planQueue, queueModule, times } from '../../pktio/memory-port.ts';
 import { Port } from '../../pktio/port.ts';
+import { addCounters } from '../../pktio/stats.ts';
 import type {
   Capability,
+  Counters,
   LinkInfo,
   PortConfig,
   PortDevice,
@@ -17,73 +19,70 @@ import type {
   Queues,
 } from '../../pktio/types.ts';
 import { type QueuePlan, TX } from '../../queue.ts';
+import { checksumNote, shareNote } from './notes.ts';
 import { FRAME, placeData, XDP_RX_NAMES, XDP_TX_NAMES } from './places.ts';
+import { XDP_PACKET_HEADROOM } from './regs.ts';
 
 const MAX_RING = 16_384;
 
 class XdpDevice implements PortDevice {
   readonly driver = 'xdp';
-  readonly capability: Capability;
   readonly defaults: PortConfig;
   private readonly name: string;
   private readonly devio: XskDevio;
   private sockets: Xsk[] = [];
   private offsets: number[] = [];
+  private mode: AttachMode | undefined;
+  private opened = 0;
+  /** Of sockets that are closed. */
+  private kernelCounters: Counters = {};
 
   constructor(device: Device, devio: XskDevio) {
     this.name = device.address;
     this.devio = devio;
-    const link = this.interface();
-    const queues = Math.max(1, devio.queues() - devio.options.firstQueue);
-    const fixed = (n: number) => ({ min: n, max: n });
-    this.capability = {
-      rxQueues: { min: 1, max: queues },
-      txQueues: { min: 1, max: queues },
-      rxRing: { min: 64, max: MAX_RING },
-      txRing: { min: 64, max: MAX_RING },
-      mtu: fixed(link.mtu),
+    const { mtu, mac } = this.interface();
+    this.defaults = { rxQueues: 1, txQueues: 1, rxRing: 2048, txRing: 2048, mtu, promiscuous: false, mac };
+  }
+
+  get capability(): Capability {
+    const queues = { min: 1, max: Math.max(1, this.devio.queues() - this.devio.options.firstQueue) };
+    const ring = { min: 64, max: MAX_RING };
+    const mtu = this.devio.link()?.mtu ?? this.defaults.mtu;
+    return {
+      rxQueues: queues,
+      txQueues: queues,
+      rxRing: ring,
+      txRing: ring,
+      mtu: { min: mtu, max: mtu },
       setMac: false,
-      setPromiscuous: false,
+      setPromiscuous: true,
       interrupts: true,
       patient: false,
       finite: false,
       internal: false,
     };
-    this.defaults = {
-      rxQueues: 1,
-      txQueues: 1,
-      rxRing: 2048,
-      txRing: 2048,
-      mtu: link.mtu,
-      promiscuous: false,
-      mac: link.mac,
-    };
   }
 
   attach(events: PortEvents): void {
-    let before = this.link();
-    this.devio.watch((link) => {
-      if (link === undefined) events.error(lost(this.name), true);
+    let status = this.link().status;
+    this.devio.watch((link, why) => {
+      if (link === undefined) events.error(lost(this.name, why), true);
+      else events.settings?.({ mtu: link.mtu, mac: link.mac });
       const now = this.link();
-      if (now.status !== before.status) events.link(now);
-      before = now;
+      if (now.status !== status) events.link(now);
+      status = now.status;
     });
   }
 
   async setup(config: PortConfig): Promise<Queues> {
-    const room = this.devio.frames.room;
-    if (config.mtu + 18 > room) {
-      throw new DeviceError('MTU_TOO_LARGE', {
-        what: `port ${this.name}`,
-        why: `packets of ${config.mtu + 18} bytes do not fit into frames with room for ${room}`,
-        fix: `lower its MTU (ip link set ${this.interface().name} mtu ${room - 18}), or use larger frames (frameSize: 4096)`,
-      });
-    }
+    this.checkFrames(config);
     const count = Math.max(config.rxQueues, config.txQueues);
     const sizes = { rx: config.rxRing, fill: config.rxRing, tx: config.txRing, completion: config.txRing };
     try {
-      this.devio.attach();
+      this.devio.setPromiscuous(config.promiscuous);
+      this.mode = this.devio.attach();
       for (let i = 0; i < count; i++) await this.openQueue(i, sizes);
+      this.opened = config.rxQueues;
     } catch (error) {
       this.teardown();
       throw error;
@@ -92,6 +91,32 @@ class XdpDevice implements PortDevice {
       rx: times(config.rxQueues, (i) => this.rxHandle(i, config)),
       tx: times(config.txQueues, (i) => this.txHandle(i, config)),
     };
+  }
+
+  /** The kernel takes frames of a page at most, and keeps 256 bytes of each for itself. */
+  private checkFrames({ mtu, rxQueues, rxRing }: PortConfig): void {
+    const { count, frameSize, headroom } = this.devio.frames.plan;
+    const what = `port xdp:${this.name}`;
+    if (frameSize !== 2048 && frameSize !== 4096) {
+      const fix = 'open the engine with frameSize: 2048 or 4096';
+      throw new DeviceError('BAD_FRAME_SIZE', { what, why: `AF_XDP cannot use frames of ${frameSize} bytes`, fix });
+    }
+    const room = frameSize - Math.max(headroom, XDP_PACKET_HEADROOM);
+    if (mtu + L2_OVERHEAD > room) {
+      const larger = frameSize === 2048 ? ', or open the engine with frameSize: 4096' : '';
+      throw new DeviceError('MTU_TOO_LARGE', {
+        what,
+        why: `packets of ${mtu + L2_OVERHEAD} bytes do not fit into frames with room for ${room}`,
+        fix: `lower its MTU (ip link set ${this.interface().name} mtu ${room - L2_OVERHEAD})${larger}`,
+      });
+    }
+    if (rxQueues * rxRing >= count) {
+      throw new DeviceError('POOL_TOO_SMALL', {
+        what,
+        why: `${rxQueues} rx rings of ${rxRing} would hold all of the ${count} frames`,
+        fix: 'use smaller rings (rxRing), or open the engine with more frames',
+      });
+    }
   }
 
   private async openQueue(index: number, sizes: RingSizes): Promise<void> {
@@ -116,7 +141,11 @@ class XdpDevice implements PortDevice {
     const busyPoll = Number(this.devio.options.busyPoll);
     const data = { ...this.common(map), ...placeData('rx', rings.rx), ...placeData('fill', rings.fill), busyPoll };
     const plan = this.plan('rx', index, config, fd, data, XDP_RX_NAMES);
-    return { plan, held: () => this.inKernel(map, FRAME.posted), settle: () => {}, clear: () => this.forget(map) };
+    const clear = () => {
+      this.silence();
+      this.forget(map);
+    };
+    return { plan, held: () => this.inKernel(map, FRAME.posted), settle: () => {}, clear };
   }
 
   private txHandle(index: number, config: PortConfig): QueueHandle {
@@ -126,6 +155,7 @@ class XdpDevice implements PortDevice {
     const plan = this.plan('tx', index, config, fd, data, XDP_TX_NAMES);
     const held = () => this.inKernel(map, FRAME.sending);
     const clear = () => {
+      this.silence();
       makeCounters(this.devio.memory, plan.counters)(TX.stopped, held().length);
       this.forget(map);
     };
@@ -158,15 +188,48 @@ class XdpDevice implements PortDevice {
     new Uint8Array(this.devio.memory, map, this.devio.frames.plan.count).fill(FRAME.none);
   }
 
-  teardown(): void {
+  /** After this the kernel neither writes into frames of ours nor reads them: they can be given to others. */
+  private silence(): void {
     this.devio.detach();
+    this.kernelCounters = this.extraStats();
     for (const xsk of this.sockets) this.devio.closeQueue(xsk);
-    for (const offset of this.offsets) this.devio.free(offset);
     this.sockets = [];
+  }
+
+  teardown(): void {
+    this.silence();
+    for (const offset of this.offsets) this.devio.free(offset);
     this.offsets = [];
+    this.mode = undefined;
+    this.opened = 0;
+    this.devio.setPromiscuous(false);
   }
 
   close(): void {}
+
+  setPromiscuous(on: boolean): void {
+    // While stopped it is only noted: nobody would see the packets.
+    if (this.mode !== undefined) this.devio.setPromiscuous(on);
+  }
+
+  extraStats(): Counters {
+    return this.sockets.map((xsk) => xsk.statistics()).reduce(addCounters, this.kernelCounters);
+  }
+
+  notes(): string[] {
+    const link = this.devio.link();
+    if (link === undefined) return [];
+    const { options } = this.devio;
+    const share = { opened: this.opened, first: options.firstQueue, queues: this.devio.queues() };
+    const zeroCopy = this.sockets[0]?.zeroCopy ?? false;
+    return [
+      ...(this.mode === undefined
+        ? []
+        : [`${link.name}: XDP in ${this.mode} mode, ${zeroCopy ? 'zero-copy' : 'copy mode'}`]),
+      ...(this.opened === 0 ? [] : shareNote(link.name, share, this.devio.channels())),
+      ...checksumNote(link),
+    ];
+  }
 
   link(): LinkInfo {
     const link = this.devio.link();
@@ -179,15 +242,15 @@ class XdpDevice implements PortDevice {
 
   private interface(): Link {
     const link = this.devio.link();
-    if (link === undefined) throw lost(this.name);
+    if (link === undefined) throw lost(this.name, 'nobody knows where');
     return link;
   }
 }
 
-function lost(name: string): PortError {
+function lost(name: string, why: string): PortError {
   return new PortError('PORT_LOST', {
     what: `port xdp:${name}`,
-    why: 'its interface was deleted, or moved to another network namespace',
+    why: `its interface has gone: ${why}`,
     fix: 'open it again when it is back',
   });
 }
