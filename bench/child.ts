@@ -13,6 +13,9 @@ export interface ChildSpec {
   readonly quit: string;
 }
 
+/** Lines of a child's output that an error quotes. */
+const WORDS = 5;
+
 /** Returns the object or array that ends `text`: the rest of its line, should something stand before it. */
 export function lastJson(text: string): unknown {
   const line = text.trimEnd().split('\n').at(-1)!;
@@ -108,7 +111,13 @@ export class Child {
   }
 
   #error(code: string, why: string): SystemError {
-    const said = this.#text.trim().split('\n').slice(-5).join(' | ');
+    const lines = this.#text.trim().split('\n');
+    // What an uncaught error is stands before its stack, not at the end.
+    const error = lines
+      .slice(0, -WORDS)
+      .filter((line) => /error/i.test(line))
+      .slice(-1);
+    const said = [...error, ...lines.slice(-WORDS)].join(' | ');
     return new SystemError(
       code,
       {

@@ -138,6 +138,18 @@ function pieceTable(pieces: readonly PieceReport[]): string[] {
   return ['', 'small pieces: ns per frame', ...columns([['piece', 'median', 'min', 'max', 'spread'], ...rows])];
 }
 
+/** Above this part of the time, numbers say as much about other programs as about ours. */
+const BUSY = 0.1;
+
+function busyLines(trials: readonly TrialReport[]): string[] {
+  const most = Math.max(0, ...trials.flatMap((t) => Object.values(t.series).map((s) => s.waited)));
+  if (most <= BUSY) return [];
+  return [
+    '',
+    `busy machine: other programs had the loop's cpu for up to ${percent(most)} of a series; don't quote this run`,
+  ];
+}
+
 function targetLine({ trial, than, ratio, reached }: TargetReport): string {
   const goal = `${trial}: at least ${ratio} of ${than}`;
   if (reached === undefined) return `not measured  ${goal}`;
@@ -154,6 +166,7 @@ export function formatReport(r: Report): string[] {
     machineLine(r.machine),
     ...kinds.flatMap((kind) => pipelineTable(r.trials.filter((t) => t.kind === kind))),
     ...pieceTable(r.pieces),
+    ...busyLines(r.trials),
     ...(r.targets.length === 0 ? [] : ['', ...r.targets.map(targetLine)]),
     ...(r.faults.length === 0 ? [] : ['', ...r.faults.map((f) => `broken: ${f}`)]),
   ];

@@ -47,6 +47,14 @@ describe('Child', () => {
     await child.close();
   });
 
+  test('a child that dies of an error is quoted with it, not with the end of its stack alone', async () => {
+    const child = node(
+      "throw Object.assign(new RangeError('no such port'), { a: 1, b: 2, c: 3, d: 4, e: 5, f: 6, g: 7 })",
+    );
+    await expect(child.expect(/never/, 10_000)).rejects.toThrow(/RangeError: no such port/);
+    await child.close();
+  });
+
   test('a command that does not exist is an error that names it', async () => {
     const child = new Child({ name: 'ghost', command: '/nonexistent/ghost', args: [], quit: '' });
     await expect(child.expect(/never/, 10_000)).rejects.toMatchObject({ code: 'CHILD_ENDED' });

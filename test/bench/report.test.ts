@@ -85,6 +85,14 @@ describe('formatReport', () => {
     expect(lines).toContain('testpmd: not installed');
   });
 
+  test('warns when other programs had the cpu for more than a tenth of the time', () => {
+    const busy = (waitedNs: number) => judge({ samples: [{ packets: 100, ns: 1000, waitedNs }], faults: [] });
+    const lines = (waitedNs: number) =>
+      formatReport(report([trial({ series: { linecard: busy(waitedNs) }, ratios: {} })])).join('\n');
+    expect(lines(100)).not.toContain('busy machine');
+    expect(lines(300)).toContain('up to 30% of a series');
+  });
+
   test('tells what was broken, by trial and series', () => {
     const broken = trial({ series: { linecard: series([0]) }, ratios: {} });
     expect(report([broken]).faults).toEqual(['null/32, linecard: no packets in 1 of 1 samples']);
