@@ -62,11 +62,10 @@ export function parsePortStats(text: string): number {
   return received.reduce((sum, packets) => sum + packets, 0);
 }
 
-/** Without hugepages, EAL leaves a directory behind (EAL user guide: `--file-prefix`, XDG_RUNTIME_DIR). */
+/** Without hugepages, EAL leaves a directory behind (DPDK 22.11, "EAL parameters": `--file-prefix`). */
 function forgetRuntimeDirectory(): void {
-  for (const parent of ['/var/run', process.env.XDG_RUNTIME_DIR ?? '/tmp', '/tmp']) {
-    rmSync(`${parent}/dpdk/${FILE_PREFIX}`, { recursive: true, force: true });
-  }
+  const parent = process.getuid?.() === 0 ? '/var/run' : (process.env.XDG_RUNTIME_DIR ?? '/tmp');
+  rmSync(`${parent}/dpdk/${FILE_PREFIX}`, { recursive: true, force: true });
 }
 
 const PROMPT = /testpmd> $/;
@@ -107,7 +106,7 @@ export async function openTestpmd(o: TestpmdOptions): Promise<Contestant> {
     },
     async close() {
       await child.close();
-      forgetRuntimeDirectory();
+      if (!o.hugepages) forgetRuntimeDirectory();
       return { faults: [] };
     },
   };
