@@ -15,11 +15,16 @@ export function appError(code: string, app: AppName, why: string, fix: string, c
 
 const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
 
-/** A module is loaded once per URL: a version that may differ from the one before needs a URL of its own. */
-function urlOf(app: AppName, version: number): string {
-  if (version === 0 || !app.module.startsWith('file:')) return app.module;
+/**
+ * Each job has an instance of its application's module, by a URL of its own, and so has each version that may differ
+ * from the one before. V8 keeps what it learns about calls per function of a module instance: with one instance for two
+ * jobs, no call in it has one target any more, and a packet costs nearly twice as much (docs/adr/0007-job-instances.md).
+ */
+function urlOf(app: AppName, job: number, version: number): string {
+  if (!app.module.startsWith('file:')) return app.module;
   const url = new URL(app.module);
-  url.searchParams.set('version', String(version));
+  url.searchParams.set('job', String(job));
+  if (version > 0) url.searchParams.set('version', String(version));
   return url.href;
 }
 
@@ -37,11 +42,11 @@ async function inTime<T>(load: Promise<T>, app: AppName): Promise<T> {
   }
 }
 
-/** Imports `app`'s factory. Throws `APP_MODULE_MISSING`, `APP_EXPORT_MISSING`, `APP_LOAD_TIMEOUT`. */
-export async function loadApp(app: AppName, version: number): Promise<App> {
+/** Imports `app`'s factory for job `job`. Throws `APP_MODULE_MISSING`, `APP_EXPORT_MISSING`, `APP_LOAD_TIMEOUT`. */
+export async function loadApp(app: AppName, job: number, version: number): Promise<App> {
   let module: Record<string, unknown>;
   try {
-    module = await inTime(import(urlOf(app, version)), app);
+    module = await inTime(import(urlOf(app, job, version)), app);
   } catch (cause) {
     if (cause instanceof LinecardError) throw cause;
     const why = `the module cannot be loaded (${messageOf(cause)})`;

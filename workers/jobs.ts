@@ -33,7 +33,7 @@ export class Jobs {
 
   /** Puts `app` into job `index`. What was there goes on until then, and stays if this throws. */
   async place(index: number, app: AppName, version: number): Promise<void> {
-    const factory = await loadApp(app, version);
+    const factory = await loadApp(app, this.plans[index]?.id ?? index, version);
     const plan = this.plans[index];
     if (plan === null) throw appError('NO_SUCH_JOB', app, 'its port has gone meanwhile', 'nothing is to be done');
     // From here on nothing waits: what the ledger says is held now is held by the application that was here before.
