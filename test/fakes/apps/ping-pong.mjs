@@ -1,0 +1,53 @@
+// One frame goes to and fro between two workers, each of which stalls at random before it sends: where a wake-up can be lost, it is.
+
+/** Nanoseconds by which a frame is late that nobody was woken for: the longest sleep, less a little. */
+const LATE_NS = 95_000_000;
+const STAMP = 16;
+
+/** Waits not at all, by spinning, or by sleeping. A generator of its own: the same order each time. */
+function makeStall(seed) {
+  const never = new Int32Array(new SharedArrayBuffer(4));
+  let state = seed;
+  const random = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    return (state >>> 8) / 2 ** 24;
+  };
+  return () => {
+    const kind = random();
+    if (kind < 0.5) return;
+    if (kind < 0.97) for (let i = random() * 20_000; i > 0; i--);
+    else Atomics.wait(never, 0, 0, random() / 5);
+  };
+}
+
+/** `options.count` round trips; the one with `options.serve` makes the frame. */
+const player = ({ rx, tx: [out], frames, clock, counter, finish, options }) => {
+  const burst = frames.burst(1);
+  const trips = counter('trips');
+  const late = counter('late');
+  const stall = makeStall(options.seed);
+  let left = options.count;
+  let serve = options.serve === true;
+
+  function send() {
+    stall();
+    frames.view.setFloat64(burst.offsets[0] + STAMP, clock.now());
+    burst.lengths[0] = 60;
+    return out.transmit(burst, 0, 1);
+  }
+  return () => {
+    if (serve) {
+      if (frames.allocate(burst, 0, 1) === 0) return 0;
+      serve = false;
+      return send();
+    }
+    if (rx.receive(burst) === 0) return 0;
+    if (clock.now() - frames.view.getFloat64(burst.offsets[0] + STAMP) > LATE_NS) late(1);
+    trips(1);
+    if (--left > 0) return send();
+    frames.free(burst, 0, 1);
+    finish();
+    return 1;
+  };
+};
+export default player;
