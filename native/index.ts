@@ -22,7 +22,10 @@ export interface Native {
   epollCreate(): number;
   /** Adds `fd`, edge-triggered. */
   epollAdd(epoll: number, fd: number): void;
-  /** Waits for at most `us` microseconds (and never more than a second); returns how many fds are ready. */
+  /**
+   * Waits for at most `us` microseconds (and never more than a second); returns how many fds are ready. 0 also when a
+   * signal came.
+   */
   epollWait(epoll: number, us: number): number;
   /** A new close-on-exec, non-blocking socket, owned by the caller. Numbers are those of the kernel's headers. */
   socket(domain: number, type: number, protocol: number): number;

@@ -1,0 +1,71 @@
+// Runs the tests of memory, addon, drivers and engine on each supported Node, all with the addon that was built once:
+//   npm run test:node [-- 22 26]
+// Node itself comes as an npm package, into node_modules/.cache (or LINECARD_NODE_CACHE).
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** By major version. The one that runs this is used as it is. */
+const VERSIONS = { 20: '20.20.2', 22: '22.23.3', 24: '24.21.0', 26: '26.10.0' };
+const FOLDERS = ['arena', 'native', 'pktio', 'devios', 'drivers', 'engine'];
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const cache = process.env.LINECARD_NODE_CACHE ?? join(root, 'node_modules/.cache/linecard-node');
+const own = Number(process.versions.node.split('.')[0]);
+
+function run(command, args, options = {}) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', ...options });
+  if (error) console.error(`${command}: ${error.message}`);
+  return status === 0;
+}
+
+/** Path of Node `major`, or undefined when it could not be had. */
+function nodeOf(major) {
+  if (major === own) return process.execPath;
+  const version = VERSIONS[major];
+  const name = `node-linux-${process.arch}`;
+  const folder = join(cache, version);
+  const node = join(folder, 'node_modules', name, 'bin/node');
+  if (existsSync(node)) return node;
+  mkdirSync(folder, { recursive: true });
+  console.log(`installing ${name}@${version} into ${folder}`);
+  const options = ['--prefix', folder, '--no-save', '--no-package-lock', '--no-audit', '--no-fund', '--ignore-scripts'];
+  return run('npm', ['install', ...options, `${name}@${version}`], { stdio: ['ignore', 'ignore', 'inherit'] })
+    ? node
+    : undefined;
+}
+
+function test(node) {
+  const vitest = join(root, 'node_modules/vitest/vitest.mjs');
+  // Programs that a test starts as "node" are of that version too.
+  const env = { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}` };
+  return run(node, [vitest, 'run', ...FOLDERS.map((folder) => `test/${folder}/`)], { env });
+}
+
+const wanted = process.argv.slice(2).map(Number);
+const unknown = wanted.filter((major) => !(major in VERSIONS));
+if (unknown.length > 0) {
+  console.error(`no such version: ${unknown.join(', ')}; there are ${Object.keys(VERSIONS).join(', ')}`);
+  process.exit(2);
+}
+
+const results = [];
+for (const major of wanted.length > 0 ? wanted : Object.keys(VERSIONS).map(Number)) {
+  const node = nodeOf(major);
+  const version =
+    node &&
+    spawnSync(node, ['-p', 'process.version + " (V8 " + process.versions.v8 + ")"'], {
+      encoding: 'utf8',
+    }).stdout.trim();
+  console.log(`\n=== Node ${version || `${major}: not to be had`} ===`);
+  const start = performance.now();
+  const passed = Boolean(version) && test(node);
+  results.push({ version: version || String(major), passed, seconds: (performance.now() - start) / 1000 });
+}
+
+console.log('\n=== Node versions ===');
+for (const { version, passed, seconds } of results) {
+  console.log(`${passed ? 'passed' : 'FAILED'}  ${version}  ${seconds.toFixed(1)} s`);
+}
+process.exit(results.every(({ passed }) => passed) ? 0 : 1);
