@@ -14,9 +14,15 @@ export function testAsRoot(name: string, body: () => void | Promise<void>, timeo
   else test.skip(`${name} (skipped: needs root)`, body);
 }
 
-/** Runs a command line, split at spaces; returns what it printed. Throws with what it said when it failed. */
-export function sh(line: string): string {
-  const [tool, ...args] = line.split(' ').filter((word) => word !== '');
+/** A command line, split at spaces, or already split. */
+export type Line = string | readonly string[];
+
+const wordsOf = (line: Line): string[] =>
+  typeof line === 'string' ? line.split(' ').filter((word) => word !== '') : [...line];
+
+/** Runs a command line; returns what it printed. Throws with what it said when it failed. */
+export function sh(line: Line): string {
+  const [tool, ...args] = wordsOf(line);
   const { status, stdout, stderr, error } = spawnSync(tool!, args, { encoding: 'utf8' });
   if (error !== undefined) throw new Error(`${line}: ${error.message}`);
   if (status !== 0) throw new Error(`${line}: ended with ${status}: ${stderr}${stdout}`);
@@ -24,8 +30,8 @@ export function sh(line: string): string {
 }
 
 /** As `sh`, without blocking this process (the engine's main thread is here). */
-export async function shAsync(line: string): Promise<string> {
-  const [tool, ...args] = line.split(' ').filter((word) => word !== '');
+export async function shAsync(line: Line): Promise<string> {
+  const [tool, ...args] = wordsOf(line);
   const child = spawn(tool!, args);
   let out = '';
   child.stdout.on('data', (data) => {
@@ -50,7 +56,7 @@ export interface Wire {
   readonly address: string;
   readonly address6: string;
   /** Runs a command line in the namespace. */
-  run(line: string): Promise<string>;
+  run(line: Line): Promise<string>;
 }
 
 /** How wires are made. */
@@ -81,7 +87,13 @@ export function makeWire(host: number, options: WireOptions = {}, net = 0): Wire
   if (options.offload !== true) sh(`ip netns exec ${id} ethtool -K eth0 tx off`);
   sh(`ip -n ${id} link set eth0 up`);
   sh(`ip link set ${id} up`);
-  return { name: id, space: id, address, address6, run: (line) => shAsync(`ip netns exec ${id} ${line}`) };
+  return {
+    name: id,
+    space: id,
+    address,
+    address6,
+    run: (line) => shAsync(['ip', 'netns', 'exec', id, ...wordsOf(line)]),
+  };
 }
 
 /** Removes a wire, whatever became of it. */
