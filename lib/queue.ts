@@ -116,6 +116,8 @@ export interface QueuePlan {
 /** What a queue is given besides its plan: the worker it will live in. */
 export interface QueueContext {
   readonly memory: SharedArrayBuffer;
+  /** The pool that the frames come from: `count` blocks of `frameSize` bytes from arena offset `base` on. */
+  readonly pool: { readonly base: number; readonly count: number; readonly frameSize: number };
   readonly stack: FrameStack;
   readonly clock: Clock;
   /** Writes 1 to an eventfd: one system call, never blocks. */
@@ -123,7 +125,10 @@ export interface QueueContext {
   /** Ask the kernel to send from, or to fill, the rings of AF_XDP socket `fd`. One system call; 0 or an errno. */
   kickTx(fd: number): number;
   kickRx(fd: number): number;
-  /** Zeroed arena memory for a warm-up ring, from the worker's own scratch area. Only during `warmUp`. */
+  /**
+   * Zeroed arena memory for a warm-up's rings and counters, from the worker's own scratch area: about 512 KiB and four
+   * bytes per frame of the pool in all. Only during `warmUp`, which gives back all frames that it takes from `stack`.
+   */
   scratch(bytes: number): number;
 }
 

@@ -59,6 +59,7 @@ export async function attach(plan: WorkerPlan, native: Native): Promise<Attached
   const owners = plan.frames.owners === 0 ? undefined : makeOwners(memory, plan.frames, plan.id);
   const context: QueueContext = {
     memory,
+    pool: plan.frames,
     stack: owners === undefined ? plain : ringStack(plain, owners),
     clock,
     kick: (fd) => native.notify(fd),
@@ -70,7 +71,7 @@ export async function attach(plan: WorkerPlan, native: Native): Promise<Attached
 
   const jobs = plan.jobs.filter((job) => job !== null);
   const modules = await loadModules(jobs.flatMap((job) => [...(job.rx === null ? [] : [job.rx]), ...job.tx]));
-  warmUp(scratchContext(memory, plan.scratch, plan.frames, clock), modules.values());
+  warmUp(scratchContext(context, plan.scratch), modules.values());
 
   const rxQueues = new Map<QueuePlan, RxQueue>();
   const txQueues = new Map<string, TxQueue>();

@@ -6,6 +6,8 @@ import { LEDGER } from './control.ts';
 /** Reasons from here on are the engine's: how many frames have no holder any more is told from their counters. */
 const REASONS = DROP.app_died;
 
+const { delivered, accepted } = LEDGER;
+
 /** Makes a burst of up to `size` frames. */
 export function makeBurst(size: number): Burst {
   return { size, offsets: new Int32Array(size), lengths: new Int32Array(size), count: 0 };
@@ -46,7 +48,7 @@ export function countRx(rx: RxQueue, count: Adder): RxQueue {
     patient: rx.patient,
     receive(burst) {
       const n = rx.receive(burst);
-      if (n > 0) count(LEDGER.delivered, n);
+      if (n > 0) count(delivered, n);
       return n;
     },
     quiesce: () => rx.quiesce(),
@@ -60,7 +62,7 @@ export function countTx(tx: TxQueue, count: Adder): TxQueue {
   return {
     transmit(burst, from, to) {
       const n = tx.transmit(burst, from, to);
-      if (n > 0) count(LEDGER.accepted, n);
+      if (n > 0) count(accepted, n);
       return n;
     },
     kick: () => tx.kick(),

@@ -1,5 +1,6 @@
 /** Entry of every worker: attach the plan, run the loop, do what the main thread says. One call is one worker's life. */
 import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { toPlainError, WorkerError } from '../lib/errors.ts';
 import { loadNative, type Native } from '../native/index.ts';
@@ -162,8 +163,16 @@ class Worker {
   }
 }
 
+/**
+ * A job's function shall take its queues' code in, down to the last loop: only there does V8 know all their views by
+ * base and length. Its limits (in bytes of bytecode, of all that is taken in and of one function) are too low for that
+ * by default. They hold for the process, and are read whenever something is compiled (docs/adr/0008-inlining.md).
+ */
+const INLINING = ['--max-inlined-bytecode-size-cumulative=3000', '--max-inlined-bytecode-size=1500'];
+
 /** The pool's task: resolves when the worker has left its loop. Errors come back as data, which keeps their codes. */
 export default async function worker({ plan, port }: WorkerTask): Promise<WorkerResult> {
+  if (plan.inlining) for (const flag of INLINING) setFlagsFromString(flag);
   const native = loadNative();
   try {
     pin(native, plan.cpu);

@@ -42,6 +42,8 @@ export interface WorkerPlan {
   /** Adaptive: microseconds without work before it sleeps. */
   readonly idleUs: number;
   readonly burst: number;
+  /** Raise V8's limits of inlining, for the whole process. */
+  readonly inlining: boolean;
   readonly frames: FramesPlan;
   /** Arena offsets: the worker's frame stack, control block and scratch area. */
   readonly stack: number;

@@ -77,7 +77,18 @@ export function makeFrameStack(memory: SharedArrayBuffer, plan: FramesPlan, stac
       let n = count;
       if (top < n) n = Math.min(n, ask(n));
       const from = (first + top - 1) | 0;
-      for (let i = 0; i < n; i = (i + 1) | 0) offsets[(at + i) | 0] = (own[(from - i) | 0] + headroom) | 0;
+      // By fours: V8 loads both views' base and length for every turn of a loop.
+      const fours = n & ~3;
+      let i = 0;
+      for (; i < fours; i = (i + 4) | 0) {
+        const t = (at + i) | 0;
+        const f = (from - i) | 0;
+        offsets[t] = (own[f] + headroom) | 0;
+        offsets[(t + 1) | 0] = (own[(f - 1) | 0] + headroom) | 0;
+        offsets[(t + 2) | 0] = (own[(f - 2) | 0] + headroom) | 0;
+        offsets[(t + 3) | 0] = (own[(f - 3) | 0] + headroom) | 0;
+      }
+      for (; i < n; i = (i + 1) | 0) offsets[(at + i) | 0] = (own[(from - i) | 0] + headroom) | 0;
       top = (top - n) | 0;
       own[topAt] = top;
       return n;
@@ -85,7 +96,17 @@ export function makeFrameStack(memory: SharedArrayBuffer, plan: FramesPlan, stac
     give(offsets, from, to) {
       const n = (to - from) | 0;
       const base = (first + top) | 0;
-      for (let i = 0; i < n; i = (i + 1) | 0) own[(base + i) | 0] = offsets[(from + i) | 0] & start;
+      const fours = n & ~3;
+      let i = 0;
+      for (; i < fours; i = (i + 4) | 0) {
+        const t = (base + i) | 0;
+        const f = (from + i) | 0;
+        own[t] = offsets[f] & start;
+        own[(t + 1) | 0] = offsets[(f + 1) | 0] & start;
+        own[(t + 2) | 0] = offsets[(f + 2) | 0] & start;
+        own[(t + 3) | 0] = offsets[(f + 3) | 0] & start;
+      }
+      for (; i < n; i = (i + 1) | 0) own[(base + i) | 0] = offsets[(from + i) | 0] & start;
       top = (top + n) | 0;
       own[topAt] = top;
       if (top > keep) spill();

@@ -26,6 +26,8 @@ export interface RingProducer {
   room(wanted: number): number;
   /** Writes one descriptor; there must be room. Not visible before `publish`. */
   put(offset: number, length: number): void;
+  /** As `put`, for `count` frames of a burst's arrays from index `from`. */
+  fill(offsets: Int32Array, lengths: Int32Array, from: number, count: number): void;
   /** Makes what was put visible to the consumer. */
   publish(): void;
   /** True when the consumer asked to be woken since; asks the ring once per publish. */
@@ -61,6 +63,33 @@ export function makeRingProducer(
       words[d] = offset;
       words[(d + 1) | 0] = length;
       head = (head + 1) | 0;
+    },
+    fill(offsets, lengths, from, count) {
+      const start = head;
+      const fours = count & ~3;
+      let i = 0;
+      for (; i < fours; i = (i + 4) | 0) {
+        const at = (start + i) | 0;
+        const f = (from + i) | 0;
+        const a = (first + ((at & mask) << 1)) | 0;
+        const b = (first + (((at + 1) & mask) << 1)) | 0;
+        const c = (first + (((at + 2) & mask) << 1)) | 0;
+        const d = (first + (((at + 3) & mask) << 1)) | 0;
+        words[a] = offsets[f];
+        words[(a + 1) | 0] = lengths[f];
+        words[b] = offsets[(f + 1) | 0];
+        words[(b + 1) | 0] = lengths[(f + 1) | 0];
+        words[c] = offsets[(f + 2) | 0];
+        words[(c + 1) | 0] = lengths[(f + 2) | 0];
+        words[d] = offsets[(f + 3) | 0];
+        words[(d + 1) | 0] = lengths[(f + 3) | 0];
+      }
+      for (; i < count; i = (i + 1) | 0) {
+        const a = (first + (((start + i) & mask) << 1)) | 0;
+        words[a] = offsets[(from + i) | 0];
+        words[(a + 1) | 0] = lengths[(from + i) | 0];
+      }
+      head = (start + count) | 0;
     },
     publish() {
       // The descriptors before the index: the consumer reads them once it sees the index move.
@@ -112,7 +141,24 @@ export function makeRingConsumer(
       }
       if (n <= 0) return 0;
       if (n > most) n = most;
-      for (let i = 0; i < n; i = (i + 1) | 0) {
+      const fours = n & ~3;
+      let i = 0;
+      for (; i < fours; i = (i + 4) | 0) {
+        const at = (tail + i) | 0;
+        const a = (first + ((at & mask) << 1)) | 0;
+        const b = (first + (((at + 1) & mask) << 1)) | 0;
+        const c = (first + (((at + 2) & mask) << 1)) | 0;
+        const d = (first + (((at + 3) & mask) << 1)) | 0;
+        offsets[i] = words[a];
+        lengths[i] = words[(a + 1) | 0];
+        offsets[(i + 1) | 0] = words[b];
+        lengths[(i + 1) | 0] = words[(b + 1) | 0];
+        offsets[(i + 2) | 0] = words[c];
+        lengths[(i + 2) | 0] = words[(c + 1) | 0];
+        offsets[(i + 3) | 0] = words[d];
+        lengths[(i + 3) | 0] = words[(d + 1) | 0];
+      }
+      for (; i < n; i = (i + 1) | 0) {
         const d = (first + (((tail + i) & mask) << 1)) | 0;
         offsets[i] = words[d];
         lengths[i] = words[(d + 1) | 0];

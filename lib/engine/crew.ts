@@ -163,7 +163,7 @@ export async function makeCrew(
   });
 
   const planOf = (worker: Worker, restarted: boolean): WorkerPlan => {
-    const { mode, idleUs, burst } = settings;
+    const { mode, idleUs, burst, inlining } = settings;
     const { control, stack, scratch } = worker.memory;
     const mine = jobs.filter((job) => job.worker === worker).sort((a, b) => a.index - b.index);
     return {
@@ -173,6 +173,7 @@ export async function makeCrew(
       mode,
       idleUs,
       burst,
+      inlining,
       frames: frames.plan,
       stack,
       control,

@@ -18,6 +18,7 @@ const DEFAULTS: EngineSettings = {
   restartMs: [100, 5000],
   drainMs: 1000,
   heapMb: 128,
+  inlining: true,
   debugFrames: false,
 };
 

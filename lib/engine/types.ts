@@ -23,6 +23,11 @@ export interface EngineOptions extends FramePoolOptions {
   readonly restartMs?: readonly [first: number, last: number];
   /** Longest that stopping waits for packets under way: 1,000 ms if absent. */
   readonly drainMs?: number;
+  /**
+   * Raise V8's limits of inlining, which hold for the whole process: true if absent. Without it a packet costs two to
+   * three times as much.
+   */
+  readonly inlining?: boolean;
   /** Limits of a worker's heap, in MiB: 128 if absent. */
   readonly heapMb?: number;
   /** Track who has each frame, and throw at the call that frees or sends one twice. LINECARD_DEBUG=frames sets it. */

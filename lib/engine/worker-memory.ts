@@ -11,7 +11,7 @@ import {
   WORKER_COUNTERS,
 } from '../../workers/control.ts';
 import { writeOff } from '../../workers/ledger.ts';
-import { SCRATCH_BYTES } from '../../workers/warm-up.ts';
+import { scratchBytes } from '../../workers/warm-up.ts';
 import type { Arena } from '../arena/arena.ts';
 import { readCounters } from '../arena/counters.ts';
 import { DEPOT, stackBytes } from '../arena/frames-plan.ts';
@@ -43,7 +43,7 @@ export class WorkerMemory {
     };
     this.control = allocate(CONTROL_BYTES);
     this.stack = allocate(stackBytes(frames));
-    this.scratch = { offset: allocate(SCRATCH_BYTES), bytes: SCRATCH_BYTES };
+    this.scratch = { offset: allocate(scratchBytes(frames)), bytes: scratchBytes(frames) };
     this.blocks = Array.from({ length: jobs }, () => allocate(JOB_BYTES));
     this.words = new Int32Array(arena.memory, this.control, CONTROL.clock);
     this.stackWords = new Int32Array(arena.memory, this.stack, DEPOT.first + frames);

@@ -49,6 +49,7 @@ export function makeMachine(driver: Driver, module: QueueModule): Machine {
   const provider = memoryDevio(arena, { name: 'memory', version: 1 });
   const context = {
     memory: arena.memory,
+    pool: stack.pool,
     stack,
     clock: new FakeClock(),
     kick: (fd: number) => native.notify(fd),

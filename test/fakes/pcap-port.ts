@@ -45,7 +45,16 @@ export class FakeWorker {
     this.frames = frames;
     this.bytes = new Uint8Array(memory);
     this.stack = fakeStack(devio.allocate(frames * 2048), frames, 2048);
-    const context: QueueContext = { memory, stack: this.stack, clock: this.clock, kick: () => {}, kickTx: () => 0, kickRx: () => 0, scratch: () => 0 };
+    const context: QueueContext = {
+      memory,
+      pool: this.stack.pool,
+      stack: this.stack,
+      clock: this.clock,
+      kick: () => {},
+      kickTx: () => 0,
+      kickRx: () => 0,
+      scratch: () => 0,
+    };
     this.rx = makeRxQueue(port.queues.rx[0].plan, context);
     this.tx = port.queues.tx.map(({ plan }) => makeTxQueue(plan, context));
     this.burst = { size, offsets: new Int32Array(size), lengths: new Int32Array(size), count: 0 };

@@ -8,6 +8,7 @@ import type { Burst, Clock, FrameStack, QueueContext, QueuePlan } from '../../li
 /** Frames of one size, each of which is free or somebody's. Who frees a frame twice gets an error. */
 export interface FakeStack extends FrameStack {
   readonly free: Set<number>;
+  readonly pool: { readonly base: number; readonly count: number; readonly frameSize: number };
 }
 
 /** Makes `count` frames of `frameSize` bytes from `base` on, without headroom. */
@@ -15,6 +16,7 @@ export function fakeStack(base: number, count: number, frameSize: number, room =
   const free = new Set(Array.from({ length: count }, (_, i) => base + i * frameSize));
   const stack: FakeStack = {
     free,
+    pool: { base, count, frameSize },
     room,
     pop() {
       for (const offset of free) {
@@ -103,7 +105,7 @@ export class World {
     const fail = (): never => {
       throw new Error('a queue must not do that');
     };
-    return { memory, stack, clock, kick: fail, kickTx: fail, kickRx: fail, scratch: fail };
+    return { memory, pool: stack.pool, stack, clock, kick: fail, kickTx: fail, kickRx: fail, scratch: fail };
   }
 
   get counters(): Record<string, number> {

@@ -39,6 +39,7 @@ export function makeWorld(frames = 256): QueueWorld {
     allocate,
     context: {
       memory,
+      pool: stack.pool,
       stack,
       clock: new FakeClock(),
       kick: (fd) => void kicks.push(fd),

@@ -152,6 +152,7 @@ export class XskWorld {
     };
     return {
       memory: this.memory,
+      pool: this.stack.pool,
       stack: this.stack,
       clock: new FakeClock(),
       kick: fail,

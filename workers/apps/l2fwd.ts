@@ -1,6 +1,6 @@
 /** Layer 2 forwarding: what comes in at the job's rx queue leaves by its first tx port. DPDK's and ODP's l2fwd. */
 import { type App, DROP } from '../../lib/queue.ts';
-import { macWords, putMacs } from '../../lib/wire/mac.ts';
+import { macWords } from '../../lib/wire/mac.ts';
 
 /** Options of `l2fwd`. */
 export interface L2fwdOptions {
@@ -14,6 +14,7 @@ export const l2fwd: App<L2fwdOptions> = ({ rx, tx: [out], txPorts: [to], frames,
   const updating = options.macUpdating ?? true;
   const macs = macWords(Uint8Array.of(2, 0, 0, 0, 0, to.index), to.mac);
   const { i32 } = frames;
+  const [first, second, third] = macs;
   const { patient } = rx;
   let from = 0; // first frame of the burst that is still ours
 
@@ -22,7 +23,15 @@ export const l2fwd: App<L2fwdOptions> = ({ rx, tx: [out], txPorts: [to], frames,
     if (from === burst.count) {
       from = 0;
       if (rx.receive(burst) === 0) return 0;
-      if (updating) for (let i = 0; i < burst.count; i = (i + 1) | 0) putMacs(i32, offsets[i], macs);
+      const n = burst.count;
+      if (updating) {
+        for (let i = 0; i < n; i = (i + 1) | 0) {
+          const w = offsets[i] >>> 2;
+          i32[w] = first;
+          i32[(w + 1) | 0] = second;
+          i32[(w + 2) | 0] = third;
+        }
+      }
     }
     const sent = out.transmit(burst, from, burst.count);
     from = (from + sent) | 0;

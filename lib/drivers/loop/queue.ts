@@ -1,16 +1,10 @@
 /** Queues of the `loop` driver: an rx queue empties the rings that its tx queues fill. Data half. */
 import { makeCounters } from '../../arena/counters.ts';
 import { makeRingConsumer, makeRingProducer, type RingConsumer } from '../../arena/ring.ts';
-import {
-  MIN_FRAME_LENGTH,
-  type QueueContext,
-  type QueuePlan,
-  RX,
-  type RxQueue,
-  TX,
-  type TxQueue,
-} from '../../queue.ts';
+import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, type RxQueue, TX, type TxQueue } from '../../queue.ts';
 import { blockBytes, MAX_RINGS, ringAt } from './layout.ts';
+
+const { packets, bytes, completed, runt, oversize } = TX;
 
 /**
  * Makes an rx queue over the block of rings at `data.block`: it empties ring `data.first` and every `data.step`th after
@@ -48,10 +42,10 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
       burst.count = n;
       if (n === 0) return 0;
       const { lengths } = burst;
-      let bytes = 0;
-      for (let i = 0; i < n; i = (i + 1) | 0) bytes = (bytes + lengths[i]) | 0;
-      count(RX.packets, n);
-      count(RX.bytes, bytes);
+      let sum = 0;
+      for (let i = 0; i < n; i = (i + 1) | 0) sum = (sum + lengths[i]) | 0;
+      count(packets, n);
+      count(bytes, sum);
       return n;
     },
     quiesce() {
@@ -79,17 +73,30 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   const { stack } = context;
   const count = makeCounters(context.memory, plan.counters);
   const ring = makeRingProducer(context.memory, plan.data.ring, plan.data.size);
-  const span = plan.maxLength - MIN_FRAME_LENGTH;
+  const least = MIN_FRAME_LENGTH;
+  const most = plan.maxLength;
   let inFlight = ring.pending();
 
-  function refuse(offset: number, length: number): void {
-    stack.push(offset);
-    count(length < MIN_FRAME_LENGTH ? TX.runt : TX.oversize, 1);
+  /** Enqueues what has a possible length of frames [from, stop), frees the others; returns the bytes of the former. */
+  function pick(offsets: Int32Array, lengths: Int32Array, from: number, stop: number): number {
+    let sum = 0;
+    for (let i = from; i < stop; i = (i + 1) | 0) {
+      const length = lengths[i];
+      if (length >= least && length <= most) {
+        ring.put(offsets[i], length);
+        sum = (sum + length) | 0;
+        inFlight = (inFlight + 1) | 0;
+      } else {
+        stack.push(offsets[i]);
+        count(length < least ? runt : oversize, 1);
+      }
+    }
+    return sum;
   }
 
   function reclaim(): number {
     const pending = ring.pending();
-    count(TX.completed, (inFlight - pending) | 0);
+    count(completed, (inFlight - pending) | 0);
     inFlight = pending;
     return pending;
   }
@@ -102,21 +109,33 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       const n = room < ((end - from) | 0) ? room : (end - from) | 0;
       if (n <= 0) return 0;
       const stop = (from + n) | 0;
-      let bytes = 0;
-      let sent = 0;
-      for (let i = from; i < stop; i = (i + 1) | 0) {
-        const length = lengths[i];
-        // One comparison for both bounds: too short wraps to a large unsigned number.
-        if ((length - MIN_FRAME_LENGTH) >>> 0 <= span) {
-          ring.put(offsets[i], length);
-          bytes = (bytes + length) | 0;
-          sent = (sent + 1) | 0;
-        } else refuse(offsets[i], length);
+      const low = least;
+      const high = most;
+      let sum = 0;
+      // Negative once a length is below `low` or above `high`: no branch per frame.
+      let sign = 0;
+      let i = from;
+      for (const last = (stop - 3) | 0; i < last; i = (i + 4) | 0) {
+        const a = lengths[i];
+        const b = lengths[(i + 1) | 0];
+        const c = lengths[(i + 2) | 0];
+        const d = lengths[(i + 3) | 0];
+        sum = (sum + a + b + c + d) | 0;
+        sign |= (a - low) | (high - a) | (b - low) | (high - b) | (c - low) | (high - c) | (d - low) | (high - d);
+      }
+      for (; i < stop; i = (i + 1) | 0) {
+        const a = lengths[i];
+        sum = (sum + a) | 0;
+        sign |= (a - low) | (high - a);
+      }
+      if (sign < 0) sum = pick(offsets, lengths, from, stop);
+      else {
+        ring.fill(offsets, lengths, from, n);
+        inFlight = (inFlight + n) | 0;
       }
       ring.publish();
-      inFlight = (inFlight + sent) | 0;
-      count(TX.packets, n);
-      count(TX.bytes, bytes);
+      count(packets, n);
+      count(bytes, sum);
       return n;
     },
     kick() {

@@ -1,14 +1,9 @@
 /** Queues of the `null` driver: endless frames from nowhere, and a tx queue that frees what it is sent. Data half. */
 import { makeCounters } from '../../arena/counters.ts';
-import {
-  MIN_FRAME_LENGTH,
-  type QueueContext,
-  type QueuePlan,
-  RX,
-  type RxQueue,
-  TX,
-  type TxQueue,
-} from '../../queue.ts';
+import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, type RxQueue, TX, type TxQueue } from '../../queue.ts';
+
+// Not read off the imported object where packets are: an import is a live binding, loaded through its module.
+const { packets, bytes, completed, runt, oversize } = TX;
 
 /**
  * Makes an rx queue: each call fills the burst, as long as there are free frames. Their bytes are what they were. A
@@ -25,10 +20,18 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     receive(burst) {
       const { offsets, lengths, size } = burst;
       const n = stack.take(offsets, 0, size < most ? size : most);
-      for (let i = 0; i < n; i = (i + 1) | 0) lengths[i] = length;
+      const fours = n & ~3;
+      let i = 0;
+      for (; i < fours; i = (i + 4) | 0) {
+        lengths[i] = length;
+        lengths[(i + 1) | 0] = length;
+        lengths[(i + 2) | 0] = length;
+        lengths[(i + 3) | 0] = length;
+      }
+      for (; i < n; i = (i + 1) | 0) lengths[i] = length;
       burst.count = n;
-      count(RX.packets, n);
-      count(RX.bytes, Math.imul(n, length));
+      count(packets, n);
+      count(bytes, Math.imul(n, length));
       return n;
     },
     quiesce() {
@@ -43,29 +46,59 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
 export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   const { stack } = context;
   const count = makeCounters(context.memory, plan.counters);
-  const span = plan.maxLength - MIN_FRAME_LENGTH;
+  const least = MIN_FRAME_LENGTH;
+  const most = plan.maxLength;
+  let refused = 0;
+
+  /** Counts the impossible ones among lengths [from, stop), and sets `refused`; returns the bytes of the others. */
+  function refuse(lengths: Int32Array, from: number, stop: number): number {
+    let sum = 0;
+    refused = 0;
+    for (let i = from; i < stop; i = (i + 1) | 0) {
+      const length = lengths[i];
+      if (length >= least && length <= most) sum = (sum + length) | 0;
+      else {
+        count(length < least ? runt : oversize, 1);
+        refused = (refused + 1) | 0;
+      }
+    }
+    return sum;
+  }
+
   return {
     transmit(burst, from, to) {
       const { offsets, lengths } = burst;
-      const end = to < lengths.length ? to : lengths.length;
-      const n = (end - from) | 0;
+      const low = least;
+      const high = most;
+      const stop = to < lengths.length ? to : lengths.length;
+      const n = (stop - from) | 0;
       if (n <= 0) return 0;
-      let bytes = 0;
-      let runt = 0;
-      let oversize = 0;
-      for (let i = from; i < end; i = (i + 1) | 0) {
-        const length = lengths[i];
-        // One comparison for both bounds: too short wraps to a large unsigned number.
-        if ((length - MIN_FRAME_LENGTH) >>> 0 <= span) bytes = (bytes + length) | 0;
-        else if (length < MIN_FRAME_LENGTH) runt = (runt + 1) | 0;
-        else oversize = (oversize + 1) | 0;
+      let sum = 0;
+      // Negative once a length is below `low` or above `high`: no branch per frame.
+      let sign = 0;
+      let i = from;
+      for (const last = (stop - 3) | 0; i < last; i = (i + 4) | 0) {
+        const a = lengths[i];
+        const b = lengths[(i + 1) | 0];
+        const c = lengths[(i + 2) | 0];
+        const d = lengths[(i + 3) | 0];
+        sum = (sum + a + b + c + d) | 0;
+        sign |= (a - low) | (high - a) | (b - low) | (high - b) | (c - low) | (high - c) | (d - low) | (high - d);
       }
-      stack.give(offsets, from, end);
-      count(TX.packets, n);
-      count(TX.bytes, bytes);
-      count(TX.completed, (n - runt - oversize) | 0);
-      if (runt !== 0) count(TX.runt, runt);
-      if (oversize !== 0) count(TX.oversize, oversize);
+      for (; i < stop; i = (i + 1) | 0) {
+        const a = lengths[i];
+        sum = (sum + a) | 0;
+        sign |= (a - low) | (high - a);
+      }
+      stack.give(offsets, from, stop);
+      count(packets, n);
+      if (sign >= 0) {
+        count(bytes, sum);
+        count(completed, n);
+      } else {
+        count(bytes, refuse(lengths, from, stop));
+        count(completed, (n - refused) | 0);
+      }
       return n;
     },
     kick() {},

@@ -5,22 +5,17 @@ import type { Burst, QueueContext } from '../../../lib/queue.ts';
 import { fakeStack } from '../../fakes/pcap-queues.ts';
 import { XskWorld } from '../../fakes/xsk-kernel.ts';
 
-/** A scratch context whose frames are all somewhere else than the warm-up's own. */
+/** A scratch context with 256 frames. */
 function scratchContext(): QueueContext & { stack: ReturnType<typeof fakeStack> } {
   const { context, memory } = new XskWorld();
   let next = 0x1000;
-  const stack = fakeStack(0x4000_0000, 40, 2048);
-  // The warm-up brings frames of its own, which this stack takes as they come.
-  const push = (offset: number) => void stack.free.add(offset & ~2047);
-  const give = (offsets: Int32Array, from: number, to: number) => {
-    for (let i = from; i < to; i++) push(offsets[i]);
-  };
+  const stack = fakeStack(0x4000_0000, 256, 2048);
   const scratch = (bytes: number) => {
     const at = next;
     next += (bytes + 63) & ~63;
     return at;
   };
-  return { ...context, memory, scratch, stack: { ...stack, push, give } };
+  return { ...context, memory, scratch, pool: stack.pool, stack };
 }
 
 test('The warm-up gives the stack back as it was', () => {
