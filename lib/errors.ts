@@ -70,8 +70,16 @@ export function toPlainError(error: unknown): PlainError {
 }
 
 const CLASSES: readonly (typeof LinecardError)[] = [
-  RegistryError, LayoutError, ArenaError, DevioError, DeviceError,
-  PortError, CaptureError, PlanError, WorkerError, SystemError,
+  RegistryError,
+  LayoutError,
+  ArenaError,
+  DevioError,
+  DeviceError,
+  PortError,
+  CaptureError,
+  PlanError,
+  WorkerError,
+  SystemError,
 ];
 
 /** Rebuilds an error that crossed `postMessage`: the class by its name, the worker's stack kept. */
