@@ -1,6 +1,6 @@
 /** l2fwd between the wires of a test, by the engine as it was built; and what runs over it. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { type Engine, openEngine, type Run, type RunResult } from 'linecard';
+import { type Engine, openEngine, type Pktio, type Run, type RunResult } from 'linecard';
 import { linkCounts, shAsync, type Wire, waitFor } from './netns.ts';
 
 /** How the two wires are joined. */
@@ -26,7 +26,7 @@ export async function bridge(a: Wire, b: Wire, options: BridgeOptions = {}): Pro
   const { mode = 'adaptive', port = '', queues = 1, frameSize = 2048 } = options;
   const engine = await openEngine({ mode, frameSize, frames: 16_384 });
   try {
-    const ports = [];
+    const ports: Pktio[] = [];
     for (const { name } of [a, b]) ports.push(await engine.open(`xdp:${name}${port}`, { rxQueues: queues }));
     const app = { module: 'l2fwd', options: { macUpdating: false } };
     const jobs = [0, 1].flatMap((side) =>
