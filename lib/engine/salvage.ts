@@ -63,6 +63,16 @@ export class Salvage {
     this.later();
   }
 
+  /**
+   * Looks now, if there is anything to look for. To be awaited before an application is started that may take frames and
+   * keep them: what it takes after the first look is not taken for lost.
+   */
+  async lookNow(): Promise<void> {
+    if (this.missing === this.expected && this.dead === undefined) return;
+    clearTimeout(this.timer);
+    await this.try();
+  }
+
   stop(): void {
     this.stopped = true;
     clearTimeout(this.timer);
@@ -90,7 +100,10 @@ export class Salvage {
   /** Only while all workers stand still. */
   private narrow(): void {
     const nowhere = this.nowhere();
-    if (this.dead !== undefined) this.countTorn(nowhere);
+    if (this.dead !== undefined) {
+      this.countTorn(nowhere);
+      this.candidates = undefined;
+    }
     const { missing } = this;
     if (this.candidates === undefined || this.expected !== missing) this.candidates = nowhere;
     else {
@@ -102,6 +115,7 @@ export class Salvage {
     put(this.means.arena.memory, this.means.frames, this.candidates);
     this.recovered += missing;
     this.candidates = undefined;
+    this.expected = 0;
   }
 
   private nowhere(): Int32Array {

@@ -182,6 +182,8 @@ export class Supervisor {
 
   private async start(worker: Worker): Promise<Error | undefined> {
     try {
+      await this.salvage.lookNow();
+      if (this.stopped) return ended();
       await worker.start(this.crew().planOf(worker, true));
     } catch (error) {
       this.died(worker, error as Error); // it did not come up: as if it had died once more
@@ -207,6 +209,7 @@ export class Supervisor {
 
   private async restartJob(job: CrewJob): Promise<void> {
     const { worker, app, version } = job;
+    await this.salvage.lookNow();
     // A worker that has died meanwhile is started with all its jobs.
     if (this.stopped || job.leaving || job.state !== 'down' || !worker.hears) return;
     const { error, died } = await this.ask(worker, (id) => ({ type: 'replace', id, job: job.index, app, version }));

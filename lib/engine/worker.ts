@@ -2,7 +2,7 @@
 import { MessageChannel, type MessagePort, type Worker as Thread } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { Native } from '../../native/index.ts';
-import { COMMAND, CONTROL, STATE } from '../../workers/control.ts';
+import { COMMAND, CONTROL } from '../../workers/control.ts';
 import type { Mail, Report, WorkerPlan, WorkerResult } from '../../workers/plan.ts';
 import { fromPlainError, WorkerError } from '../errors.ts';
 import { inTime, until } from './until.ts';
@@ -54,6 +54,7 @@ export class Worker {
   /** What it is to do when it does not stand still for a moment. */
   private wanted: number = COMMAND.prepare;
   private pausing = false;
+  private isReady = false;
   private doomed: Error | undefined;
 
   constructor(
@@ -82,7 +83,7 @@ export class Worker {
 
   /** It runs its loop, or stands still, and hears what it is told. */
   get hears(): boolean {
-    return this.alive && this.doomed === undefined && this.state !== STATE.starting;
+    return this.alive && this.doomed === undefined && this.isReady;
   }
 
   /** It has been killed. While it is alive, its thread has not ended yet. */
@@ -100,14 +101,14 @@ export class Worker {
     this.abort = new AbortController();
     const { port1, port2 } = new MessageChannel();
     this.port = port1;
-    let isReady = false;
+    this.isReady = false;
     const ready = new Promise<void>((resolve) => {
       port1.on('message', (report: Report) => {
         this.listener.report(report);
         if (report.type === 'ready') resolve();
       });
     }).then(() => {
-      isReady = true;
+      this.isReady = true;
     });
     const { signal } = this.abort;
     const task = this.pool.run({ plan, port: port2 }, { transferList: [port2], signal }) as Promise<WorkerResult>;
@@ -115,7 +116,7 @@ export class Worker {
     const late = setTimeout(() => this.kill('WORKER_START', `it was not ready after ${READY_MS} ms`), READY_MS);
     const failure = await Promise.race([ready, this.ended]);
     clearTimeout(late);
-    if (!isReady) throw failure ?? this.error('WORKER_EXITED', 'it returned before it was ready');
+    if (!this.isReady) throw failure ?? this.error('WORKER_EXITED', 'it returned before it was ready');
     port1.unref();
     void this.ended.then((error) => {
       if (error !== undefined) this.listener.died(error);
