@@ -1,5 +1,6 @@
 /** Queues of the `loop` driver: an rx queue empties the rings that its tx queues fill. Data half. */
 import { makeCounters } from '../../arena/counters.ts';
+import { sumLengths } from '../../arena/lengths.ts';
 import { makeRingConsumer, makeRingProducer, type RingConsumer } from '../../arena/ring.ts';
 import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, type RxQueue, TX, type TxQueue } from '../../queue.ts';
 import { blockBytes, MAX_RINGS, ringAt } from './layout.ts';
@@ -109,26 +110,8 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       const n = room < ((end - from) | 0) ? room : (end - from) | 0;
       if (n <= 0) return 0;
       const stop = (from + n) | 0;
-      const low = least;
-      const high = most;
-      let sum = 0;
-      // Negative once a length is below `low` or above `high`: no branch per frame.
-      let sign = 0;
-      let i = from;
-      for (const last = (stop - 3) | 0; i < last; i = (i + 4) | 0) {
-        const a = lengths[i];
-        const b = lengths[(i + 1) | 0];
-        const c = lengths[(i + 2) | 0];
-        const d = lengths[(i + 3) | 0];
-        sum = (sum + a + b + c + d) | 0;
-        sign |= (a - low) | (high - a) | (b - low) | (high - b) | (c - low) | (high - c) | (d - low) | (high - d);
-      }
-      for (; i < stop; i = (i + 1) | 0) {
-        const a = lengths[i];
-        sum = (sum + a) | 0;
-        sign |= (a - low) | (high - a);
-      }
-      if (sign < 0) sum = pick(offsets, lengths, from, stop);
+      let sum = sumLengths(lengths, from, stop, least, most);
+      if (sum < 0) sum = pick(offsets, lengths, from, stop);
       else {
         ring.fill(offsets, lengths, from, n);
         inFlight = (inFlight + n) | 0;

@@ -1,5 +1,6 @@
 /** Queues of the `null` driver: endless frames from nowhere, and a tx queue that frees what it is sent. Data half. */
 import { makeCounters } from '../../arena/counters.ts';
+import { sumLengths } from '../../arena/lengths.ts';
 import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, type RxQueue, TX, type TxQueue } from '../../queue.ts';
 
 // Not read off the imported object where packets are: an import is a live binding, loaded through its module.
@@ -68,31 +69,13 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   return {
     transmit(burst, from, to) {
       const { offsets, lengths } = burst;
-      const low = least;
-      const high = most;
       const stop = to < lengths.length ? to : lengths.length;
       const n = (stop - from) | 0;
       if (n <= 0) return 0;
-      let sum = 0;
-      // Negative once a length is below `low` or above `high`: no branch per frame.
-      let sign = 0;
-      let i = from;
-      for (const last = (stop - 3) | 0; i < last; i = (i + 4) | 0) {
-        const a = lengths[i];
-        const b = lengths[(i + 1) | 0];
-        const c = lengths[(i + 2) | 0];
-        const d = lengths[(i + 3) | 0];
-        sum = (sum + a + b + c + d) | 0;
-        sign |= (a - low) | (high - a) | (b - low) | (high - b) | (c - low) | (high - c) | (d - low) | (high - d);
-      }
-      for (; i < stop; i = (i + 1) | 0) {
-        const a = lengths[i];
-        sum = (sum + a) | 0;
-        sign |= (a - low) | (high - a);
-      }
+      const sum = sumLengths(lengths, from, stop, least, most);
       stack.give(offsets, from, stop);
       count(packets, n);
-      if (sign >= 0) {
+      if (sum >= 0) {
         count(bytes, sum);
         count(completed, n);
       } else {
