@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 
 /** By major version. The one that runs this is used as it is. */
 const VERSIONS = { 20: '20.20.2', 22: '22.23.3', 24: '24.21.0', 26: '26.10.0' };
-const FOLDERS = ['arena', 'native', 'pktio', 'devios', 'drivers', 'engine'];
+/** Parts of the paths of test files. */
+const TESTS = ['arena/', 'native/', 'pktio/', 'devios/', 'drivers/', 'engine/', 'system/engine'];
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const cache = process.env.LINECARD_NODE_CACHE ?? join(root, 'node_modules/.cache/linecard-node');
@@ -40,7 +41,7 @@ function test(node) {
   const vitest = join(root, 'node_modules/vitest/vitest.mjs');
   // Programs that a test starts as "node" are of that version too.
   const env = { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}` };
-  return run(node, [vitest, 'run', ...FOLDERS.map((folder) => `test/${folder}/`)], { env });
+  return run(node, [vitest, 'run', ...TESTS.map((part) => `test/${part}`)], { env });
 }
 
 const wanted = process.argv.slice(2).map(Number);

@@ -78,7 +78,7 @@ describe('an arena', () => {
       try { reserve(2 ** 32) } catch ({ code, message }) { console.log(code, message) }`;
     // In KiB: less than the arena alone.
     const shell = `ulimit -v 4000000; exec "${process.execPath}" --input-type=module -e '${script}'`;
-    const { stdout, stderr } = spawnSync('sh', ['-c', shell], { encoding: 'utf8' });
+    const { stdout, stderr } = spawnSync('sh', ['-c', shell], { encoding: 'utf8', env: {} });
     expect(stderr).toBe('');
     expect(stdout).toMatch(/^NO_ADDRESS_SPACE arena of 4294967296 bytes: .*; raise "ulimit -v"/);
   });
