@@ -93,7 +93,7 @@ export function summaryJson({ subject, result, reason, verdict }: Outcome): { re
     packets: all.workers.reduce((sum, w) => sum + w.packets, 0n),
     drops: sumCounters(all.ports.map((port) => port.drops)),
     ledger: { ...result.ledger },
-    verdict: verdict === undefined ? undefined : { ok: verdict.ok, ...verdict.data },
+    verdict: verdict === undefined ? undefined : { ok: verdict.ok, counters: verdict.data },
     errors: result.errors.map((error) => ({ ...errorData(error) })),
   };
 }

@@ -60,7 +60,8 @@ export class SystemTerminal implements Terminal {
   }
 
   style(format: Parameters<Terminal['style']>[0], text: string): string {
-    return this.colours ? styleText(format, text) : text;
+    // Whether there are colours was decided above: an empty NO_COLOR is none.
+    return this.colours ? styleText(format, text, { validateStream: false }) : text;
   }
 
   onOutputError(listener: () => void): () => void {

@@ -59,7 +59,7 @@ describe('the end of a run', () => {
   });
 
   test('as JSON has the same, with all digits', () => {
-    const verdict = { ok: true, text: '', data: { lost: 0n } };
+    const verdict = { ok: true, text: '', data: { ok: 5n, lost: 0n } };
     const json = JSON.parse(toJson(summaryJson({ ...good, verdict, result: { ...good.result, errors: [failure] } })));
     expect(json).toMatchObject({
       type: 'summary',
@@ -72,7 +72,7 @@ describe('the end of a run', () => {
       ],
       workers: [{ worker: 0, cpu: 2, busy: 0.75 }, { worker: 1 }],
       ledger: { total: 64, balanced: true, errors: [] },
-      verdict: { ok: true, lost: 0 },
+      verdict: { ok: true, counters: { ok: 5, lost: 0 } },
       errors: [{ code: 'X', message: 'port a: b; c', detail: {} }],
     });
   });

@@ -70,6 +70,13 @@ export class FakeTerminal implements Terminal {
   }
 }
 
+/** The sequence that moves the cursor up. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: that is what sequences begin with
+export const UP = /\x1b\[\d+A/;
+/** Every sequence that sets a colour. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: that is what sequences begin with
+export const COLOUR = /\x1b\[\d+m/g;
+
 /**
  * What a screen shows after `text`: understands the three sequences that the display uses (up, carriage return, clear to
  * the end of the screen), written from ECMA-48, not from the display.

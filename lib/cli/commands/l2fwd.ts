@@ -57,7 +57,7 @@ const EXAMPLES = `
 Examples:
   linecard l2fwd pcap:in.pcapng,out=a.pcapng pcap:in2.pcap,out=b.pcapng
   linecard l2fwd null:0 null:1 --time 5
-  linecard l2fwd -q 2 -T 5 -j --portmap "(0,2),(1,3)" null:a null:b null:c null:d
+  linecard l2fwd -q 2 -j --portmap "(0,2),(1,3)" null:a null:b null:c null:d
   linecard l2fwd --app ./firewall.js#firewall null:0 null:1
 `;
 

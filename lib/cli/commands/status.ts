@@ -1,7 +1,7 @@
 /** `linecard status`: devices, what each is bound to and why not; drivers, devios and enumerators with their versions. */
 import { Command } from 'commander';
 import type { Engine } from '../../engine/engine.ts';
-import type { Api, Device, Explanation } from '../../framework/types.ts';
+import type { Api, Attempt, Device, Explanation } from '../../framework/types.ts';
 import type { Action } from '../action.ts';
 import { EXIT, errorData, errorLine } from '../failure.ts';
 import { PORT_NAMES_HELP } from '../help.ts';
@@ -117,15 +117,19 @@ function idsText(enumeratorClass: string, ids: readonly Readonly<Record<string, 
   return `${enumeratorClass} ${texts.join(' | ')}`.trimEnd();
 }
 
+/** Stages at which a driver or devio turns out to be for other devices altogether. */
+const NOT_MEANT = ['class', 'ids', 'devio', 'enumerator-api'];
+
 function explanationLines({ summary, attempts }: Explanation): string[] {
-  const tried = attempts
-    .filter(({ stage }) => stage !== 'class' && stage !== 'ids')
-    .map(({ driver, driverVersion, devio, backend, stage, reason }) => {
-      const through = devio === '' ? '' : ` through ${devio}${backend === '' ? '' : ` (${backend})`}`;
-      return `  ${driver} ${driverVersion}${through}: ${stage}${reason === '' ? '' : `: ${reason}`}`;
-    });
+  const serious = attempts.filter(({ stage }) => !NOT_MEANT.includes(stage));
   // A single attempt is what the summary is about.
-  return tried.length > 1 ? [summary, ...tried] : [summary];
+  if (serious.length < 2) return [summary];
+  return [summary, ...serious.map(attemptLine)];
+}
+
+function attemptLine({ driver, driverVersion, devio, backend, stage, reason }: Attempt): string {
+  const through = devio === '' ? '' : ` through ${devio}${backend === '' ? '' : ` (${backend})`}`;
+  return `  ${driver} ${driverVersion}${through}: ${stage}${reason === '' ? '' : `: ${reason}`}`;
 }
 
 function statusJson({ explanations, asked, engine }: Status): string {
