@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { describe, expect, it, vi } from 'vitest';
 import { RegistryError } from '../../lib/errors.ts';
 import { Callbacks, isTimeout } from '../../lib/framework/callbacks.ts';
 import { codeOf, deferred, hang, rejection, sleep } from '../fakes/framework.ts';
@@ -105,5 +106,43 @@ describe('a callback that waits for what can only happen after it', () => {
       callbacks.run('driver x', 'probe', () => asked.promise.then(hang), { deadlineMs: 20 }),
     );
     expect(codeOf(error)).toBe('CALLBACK_TIMEOUT');
+  });
+
+  it('is still known as what it is when another one has ended meanwhile', async () => {
+    const { callbacks } = make();
+    const other = deferred();
+    const probe = async () => {
+      await other.promise;
+      await null;
+      callbacks.asks('x');
+      await hang();
+    };
+    const first = callbacks.run('driver x', 'probe', probe, { deadlineMs: 20 });
+    await callbacks.run('devio y', 'close', () => {}, { deadlineMs: 20 });
+    other.resolve();
+    expect(codeOf(await rejection(first))).toBe('WAITS_FOR_ITSELF');
+  });
+});
+
+describe('contexts', () => {
+  it('none stays switched on when no callback runs: on Node.js 20 each of them would slow down every promise for ever', async () => {
+    const on = new Set<unknown>();
+    const run = vi.spyOn(AsyncLocalStorage.prototype, 'run');
+    const disable = vi.spyOn(AsyncLocalStorage.prototype, 'disable');
+    const { callbacks } = make();
+    await callbacks.run('driver x', 'probe', () => {}, { deadlineMs: 20 });
+    await rejection(callbacks.run('driver x', 'probe', () => Promise.reject(new Error('no')), { deadlineMs: 20 }));
+    await rejection(callbacks.run('driver x', 'probe', hang, { deadlineMs: 5 }));
+    const gate = deferred();
+    await rejection(callbacks.run('driver x', 'probe', () => gate.promise, { deadlineMs: 5 }));
+    gate.resolve();
+    await sleep(1);
+    for (const [n, context] of run.mock.contexts.entries()) {
+      on.add(context);
+      const end = disable.mock.invocationCallOrder.findLastIndex((order) => order > run.mock.invocationCallOrder[n]!);
+      if (disable.mock.contexts[end] === context) on.delete(context);
+    }
+    expect([run.mock.calls.length, on.size]).toEqual([4, 0]);
+    vi.restoreAllMocks();
   });
 });
