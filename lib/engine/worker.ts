@@ -183,6 +183,8 @@ export class Worker {
   /** Ends the idle thread. Returns false when a thread that was killed has not ended: it is stuck in a system call. */
   async close(ms: number): Promise<boolean> {
     const destroyed = await inTime(this.pool.destroy(), ms);
+    // When a thread ends late, the pool starts another in its place, destroyed or not.
+    if (this.alive) this.whenEnded(() => void this.pool.destroy());
     return destroyed && !this.alive;
   }
 
