@@ -2,8 +2,8 @@
  * Which packets a program takes for us; all others go on to the kernel. A match is a list of terms, any of which will do:
  * `udp/53`, `tcp/80`, `vlan/100`, `ether/0x88cc`, `host/192.0.2.1`, `host/2001:db8::1`, joined by `+`.
  */
-import { isIP } from 'node:net';
 import { PortError } from '../errors.ts';
+import { addressBytes } from '../wire/address.ts';
 
 /** One term of a match. */
 export type Term =
@@ -25,17 +25,6 @@ function whole(text: string, term: string, min: number, max: number): number {
   const value = /^(\d+|0x[0-9a-f]+)$/i.test(term) ? Number(term) : Number.NaN;
   if (value >= min && value <= max) return value;
   throw bad(text, `"${term}" is not a number from ${min} to ${max}`);
-}
-
-/** The 4 or 16 bytes of an address. */
-export function addressBytes(text: string): Uint8Array | undefined {
-  if (isIP(text) === 4) return Uint8Array.from(text.split('.'), Number);
-  if (isIP(text) !== 6 || text.includes('%')) return undefined;
-  // The URL parser writes every IPv6 address in one form: no embedded IPv4, the longest run of zeros as "::".
-  const plain = new URL(`http://[${text}]`).hostname.slice(1, -1);
-  const [head, tail] = plain.split('::').map((part) => (part === '' ? [] : part.split(':')));
-  const words = tail === undefined ? head : [...head, ...Array(8 - head.length - tail.length).fill('0'), ...tail];
-  return Uint8Array.from(words.flatMap((word) => [Number.parseInt(word, 16) >> 8, Number.parseInt(word, 16) & 0xff]));
 }
 
 function parseTerm(text: string, term: string): Term {

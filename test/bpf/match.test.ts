@@ -1,6 +1,7 @@
 import { fc, test as property } from '@fast-check/vitest';
 import { expect, test } from 'vitest';
-import { addressBytes, parseMatch } from '../../lib/bpf/match.ts';
+import { parseMatch } from '../../lib/bpf/match.ts';
+import { addressBytes } from '../../lib/wire/address.ts';
 
 test('Every kind of term is read', () => {
   expect(parseMatch('udp/53+tcp/80+vlan/100+ether/0x88cc+host/192.0.2.1+host/2001:db8::1')).toEqual([
