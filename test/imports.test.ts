@@ -12,7 +12,7 @@ const LAYOUT = /^lib\/layout\.ts$/;
 const WIRE = /^lib\/wire\//;
 const ARENA = /^lib\/arena\//;
 /** The arena's views: what both halves use. */
-const VIEWS = /^lib\/arena\/(counters|frame-stack|frames-plan|order|ring)\.ts$/;
+const VIEWS = /^lib\/arena\/(counters|frame-stack|frames-plan|lengths|order|ring)\.ts$/;
 const NATIVE = /^native\/index\.ts$/;
 const FRAMEWORK = /^lib\/framework\//;
 const KERNEL = /^lib\/(bpf|netlink)\//;
@@ -53,7 +53,7 @@ const LAYERS: readonly Layer[] = [
     types: [ARENA],
   },
   { name: 'framework', files: FRAMEWORK, may: [FRAMEWORK, ERRORS], types: [/^lib\/pktio\/types\.ts$/, QUEUE] },
-  { name: 'kernel interfaces', files: KERNEL, may: [KERNEL, ERRORS], types: [NATIVE] },
+  { name: 'kernel interfaces', files: KERNEL, may: [KERNEL, ERRORS, WIRE], types: [NATIVE] },
   { name: 'captures', files: CAPTURE, may: [CAPTURE, ERRORS] },
   {
     name: 'enumerators',

@@ -55,8 +55,8 @@ describe('without huge pages', () => {
 function reserved(): number {
   try {
     const before = readFileSync(RESERVE, 'utf8');
-    afterAll(() => writeFileSync(RESERVE, before));
     writeFileSync(RESERVE, reserveHugePages(WANTED).split(' ')[1] as string);
+    afterAll(() => writeFileSync(RESERVE, before));
   } catch {
     // Not root, or no such pages in this kernel.
   }
