@@ -32,7 +32,7 @@ const STARTS = [0, 2 ** 31 - 5, -5, -(2 ** 31), 0x7fff_0000];
 describe.each(['x64', 'arm64'] as const)('a ring, with the index accesses of %s', (arch) => {
   it('is a first-in first-out queue of its size, whatever its indices are', () => {
     const step = fc.oneof(
-      fc.record({ put: fc.integer({ min: 1, max: 40 }) }),
+      fc.record({ put: fc.integer({ min: 1, max: 40 }), at: fc.nat(5), whole: fc.boolean() }),
       fc.record({ take: fc.integer({ min: 1, max: 40 }) }),
       fc.constant('pending' as const),
     );
@@ -52,10 +52,15 @@ describe.each(['x64', 'arm64'] as const)('a ring, with the index accesses of %s'
               const room = producer.room(s.put);
               // It may know of less room than there is only if that is enough.
               expect(room >= s.put ? room <= size - model.length : room === size - model.length).toBe(true);
-              for (let i = 0; i < Math.min(room, s.put); i++, next++) {
-                producer.put(next * 64, next & 0xffff);
+              const n = Math.min(room, s.put);
+              const burst = makeBurst(s.at + n);
+              for (let i = 0; i < n; i++, next++) {
+                burst.offsets[s.at + i] = next * 64;
+                burst.lengths[s.at + i] = next & 0xffff;
+                if (!s.whole) producer.put(next * 64, next & 0xffff);
                 model.push({ offset: next * 64, length: next & 0xffff });
               }
+              if (s.whole) producer.fill(burst.offsets, burst.lengths, s.at, n);
               producer.publish();
             } else {
               const burst = makeBurst(s.take);
