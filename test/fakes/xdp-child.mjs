@@ -1,5 +1,6 @@
 // A process with an engine of its own, for tests that kill it or let it run in another network namespace.
-// argv: what it does ("open", "forward"), then port names. It says what became of it in one line of JSON, and waits.
+// argv: what it does ("open", "start" and stop, "forward"), then port names. It says what became of it in a line of JSON;
+// but for "start" it waits then.
 import { openEngine } from '../../dist/lib/index.js';
 
 const [what, ...names] = process.argv.slice(2);
@@ -19,8 +20,13 @@ try {
     }));
     await engine.run(jobs);
   }
+  if (what === 'start') {
+    for (const port of ports) await port.start();
+    await engine.close();
+  }
   say({ ok: true });
-  setInterval(() => {}, 1000);
+  if (what !== 'start') setInterval(() => {}, 1000);
 } catch (error) {
   say({ ok: false, code: error.code, message: error.message });
+  process.exit();
 }

@@ -152,7 +152,7 @@ export class XskWorld {
     };
     return {
       memory: this.memory,
-      pool: this.stack.pool,
+      pool: { base: POOL.base, count: this.frames, frameSize: POOL.frameSize },
       stack: this.stack,
       clock: new FakeClock(),
       kick: fail,

@@ -83,7 +83,7 @@ testAsRoot(
       let run = await begin();
       let base: { fds: number; arena: unknown; rss: number } | undefined;
       const from = performance.now();
-      for (let round = 0; performance.now() - from < SECONDS * 1000; round++) {
+      while (performance.now() - from < SECONDS * 1000) {
         await sleep(pick(200));
         const side = pick(2) as 0 | 1;
         const wire = wires[side];

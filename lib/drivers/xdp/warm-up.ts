@@ -1,16 +1,9 @@
 /** Warm-up of the `xdp` driver's queues: plays the kernel's side of four scratch rings. Not on the fast path. */
 import type { Burst, QueueContext, QueuePlan, RxQueue, TxQueue } from '../../queue.ts';
-import { placeData, type RingPlace } from './places.ts';
+import { FRAME, placeData, type RingPlace } from './places.ts';
 import { KICK } from './regs.ts';
 
 const RING = 64;
-/**
- * Frames that are only names: a queue never touches a packet's bytes. Each is as large as the largest, so that the
- * stack, whatever its frames' size, keeps them apart.
- */
-const FRAMES = 128;
-const SHIFT = 16;
-const BASE = 1 << SHIFT;
 const ROUNDS = 600;
 /** What a kick may answer. */
 const ANSWERS = [KICK.ok, KICK.ok, KICK.busy, KICK.again, KICK.netDown];
@@ -42,13 +35,6 @@ function playKernel(
   }
 }
 
-/** Takes everything off the stack. */
-function takeAll(context: QueueContext): number[] {
-  const taken: number[] = [];
-  for (let offset = context.stack.pop(); offset !== 0; offset = context.stack.pop()) taken.push(offset);
-  return taken;
-}
-
 /** Receives, sends, and is refused, until V8 has seen every branch. */
 export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx): void {
   let answer = 0;
@@ -56,21 +42,20 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
   const { memory, stack } = context;
   const words = new Int32Array(memory);
   const [rx, fill, tx, completion] = [4, 2, 4, 2].map((size) => scratchRing(context, size));
-  const common = { base: BASE, umemBytes: FRAMES << SHIFT, frameShift: SHIFT, frames: FRAMES, busyPoll: 0 };
+  const { base, count, frameSize } = context.pool;
+  const common = { base, umemBytes: count * frameSize, frameShift: Math.log2(frameSize), frames: count, busyPoll: 0 };
   const plan = { module: '', port: 'warm-up', queue: 0, counterNames: [], fd: 0, maxLength: 1518 };
   const make = (direction: 'rx' | 'tx', data: Record<string, number>): QueuePlan => ({
     ...plan,
     direction,
     counters: context.scratch(256),
-    data: { ...common, map: context.scratch(FRAMES), ...data },
+    data: { ...common, map: context.scratch(count), ...data },
   });
   const plans = {
     rx: make('rx', { ...placeData('rx', rx), ...placeData('fill', fill) }),
     tx: make('tx', { ...placeData('tx', tx), ...placeData('completion', completion) }),
   };
 
-  const real = takeAll(context);
-  for (let i = 0; i < FRAMES; i++) stack.push(BASE + (i << SHIFT));
   const rxQueue = makeRx(plans.rx, context);
   const txQueue = makeTx(plans.tx, context);
   words[tx.flags >>> 2] = 1;
@@ -88,6 +73,8 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
     if (round % 4 !== 0) playKernel(words, tx, completion, [4, 2], 0);
     txQueue.reclaim();
   }
-  takeAll(context);
-  for (const offset of real.reverse()) stack.push(offset);
+  for (const { data } of [plans.rx, plans.tx]) {
+    const held = new Uint8Array(memory, data.map, count);
+    for (let i = 0; i < count; i++) if (held[i] !== FRAME.none) stack.push(base + i * frameSize);
+  }
 }

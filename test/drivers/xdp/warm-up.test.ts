@@ -5,17 +5,17 @@ import type { Burst, QueueContext } from '../../../lib/queue.ts';
 import { fakeStack } from '../../fakes/pcap-queues.ts';
 import { XskWorld } from '../../fakes/xsk-kernel.ts';
 
-/** A scratch context with 256 frames. */
+/** The context of a worker with 400 frames, of which others have half. */
 function scratchContext(): QueueContext & { stack: ReturnType<typeof fakeStack> } {
-  const { context, memory } = new XskWorld();
+  const { context } = new XskWorld();
+  const pool = { base: 0x10_0000, count: 400, frameSize: 2048 };
   let next = 0x1000;
-  const stack = fakeStack(0x4000_0000, 256, 2048);
   const scratch = (bytes: number) => {
     const at = next;
     next += (bytes + 63) & ~63;
     return at;
   };
-  return { ...context, memory, scratch, pool: stack.pool, stack };
+  return { ...context, pool, scratch, stack: fakeStack(pool.base + 200 * 2048, 200, 2048) };
 }
 
 test('The warm-up gives the stack back as it was', () => {
