@@ -43,7 +43,10 @@ export class Framework {
     this.#core.rematch(() => bindAll(this.#core));
   }
 
-  /** Registers a driver, and matches the devices that are free. Bound ones stay bound, whatever its priority. Throws `RegistryError`. */
+  /**
+   * Registers a driver, and matches the devices that are free. Bound ones stay bound, whatever its priority. Throws
+   * `RegistryError`.
+   */
   registerDriver(object: Driver): void {
     this.#core.registry.addDriver(object);
     this.#core.rematch(() => bindAll(this.#core));
@@ -54,7 +57,10 @@ export class Framework {
     return unregisterClass(this.#core, name);
   }
 
-  /** Removes the enumerator's devices, then stops it. It comes back when its class adds it again. Rejects with `NO_SUCH_ENUMERATOR`. */
+  /**
+   * Removes the enumerator's devices, then stops it. It comes back when its class adds it again. Rejects with
+   * `NO_SUCH_ENUMERATOR`.
+   */
   unregisterEnumerator(className: string, name: string): Promise<void> {
     return unregisterEnumerator(this.#core, className, name);
   }
@@ -69,14 +75,20 @@ export class Framework {
     return unregisterDriver(this.#core, name);
   }
 
-  /** Starts the classes. Resolves when their devices have been matched. A class that fails is an `error` event. Idempotent. */
+  /**
+   * Starts the classes. Resolves when their devices have been matched. A class that fails is an `error` event.
+   * Idempotent.
+   */
   async start(): Promise<void> {
     this.#core.stopping = false;
     await this.#core.ask('the start of the framework', () => startAll(this.#core));
     await this.settled();
   }
 
-  /** Unbinds and removes all devices and stops everything. What fails is an `error` event and holds up nothing. Idempotent. */
+  /**
+   * Unbinds and removes all devices and stops everything. What fails is an `error` event and holds up nothing.
+   * Idempotent.
+   */
   stop(): Promise<void> {
     this.#core.stopping = true;
     return this.#core.ask('the stop of the framework', () => stopAll(this.#core));
@@ -104,7 +116,10 @@ export class Framework {
     return this.#core.order(`the release of device ${record.id}`, () => release(this.#core, record));
   }
 
-  /** Matches a device afresh, also one that was unbound by request or has failed. Rejects with `NOT_BOUND`, `DEVICE_REMOVED`. */
+  /**
+   * Matches a device afresh, also one that was unbound by request or has failed. Rejects with `NOT_BOUND`,
+   * `DEVICE_REMOVED`.
+   */
   bind(device: Device): Promise<void> {
     const record = this.#core.registry.recordOf(device);
     return this.#core.ask(`the binding of device ${record.id}`, async () => {
