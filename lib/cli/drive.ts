@@ -1,10 +1,8 @@
 /** Drives the engine for a command: opens the ports, runs the jobs, shows the figures, stops in order. */
 import type { Engine } from '../engine/engine.ts';
 import type { RunResult } from '../engine/results.ts';
-import type { Run } from '../engine/run.ts';
 import type { EngineOptions, JobSpec } from '../engine/types.ts';
 import { SystemError } from '../errors.ts';
-import type { Pktio } from '../pktio/types.ts';
 import { type Display, makeDisplay } from './display.ts';
 import { EXIT, errorText } from './failure.ts';
 import { figures, type Subject } from './figures.ts';
@@ -12,6 +10,7 @@ import { openPorts, type PortWish, withEngine } from './ports.ts';
 import { Stopping, type StopReason } from './stopping.ts';
 import { type Outcome, succeeded } from './summary.ts';
 import type { Terminal } from './terminal.ts';
+import { Troubles } from './troubles.ts';
 import { judge, type Verdict } from './verdict.ts';
 
 /** What a command wants done. */
@@ -93,55 +92,6 @@ async function run(engine: Engine, { work, pace, display, stopping, troubles }: 
   clearInterval(ticker);
   const result = await active.stop();
   return { subject, reason, result, verdict: (work.judge ?? judge)(jobs, result) };
-}
-
-/** Tells each error once, when it happens, and asks for the end when a port can go on no more. */
-class Troubles {
-  private readonly display: Display;
-  private readonly stopping: Stopping;
-  private readonly seen = new WeakSet<Error>();
-
-  constructor(display: Display, stopping: Stopping) {
-    this.display = display;
-    this.stopping = stopping;
-  }
-
-  /** From their opening on: a port can fail before the first packet flows. */
-  watchPorts(ports: readonly Pktio[]): void {
-    for (const port of ports) {
-      port.on('error', (error, fatal) => {
-        this.tell('port-error', port.name, error);
-        if (fatal) this.stopping.request('port-failed');
-      });
-    }
-  }
-
-  watchRun(run: Run): void {
-    const retry = (what: string, retryMs: number) => `${what} is started again in ${retryMs / 1000} s`;
-    run.on('job-failed', (job, error, retryMs) => this.tell('job-failed', job, error, retry(`job ${job}`, retryMs)));
-    run.on('worker-failed', (worker, error, retryMs) =>
-      this.tell('worker-failed', worker, error, retry(`worker ${worker}`, retryMs)),
-    );
-    run.on('job-restarted', (job) => this.display.happened('job-restarted', job, `job ${job} runs again`));
-    run.on('worker-restarted', (worker) =>
-      this.display.happened('worker-restarted', worker, `worker ${worker} runs again`),
-    );
-    run.on('port-error', (port, error, fatal) => {
-      this.tell('port-error', port, error);
-      if (fatal) this.stopping.request('port-failed');
-    });
-  }
-
-  /** Errors that came before anybody listened. */
-  tellRest({ errors }: RunResult): void {
-    for (const error of errors) this.tell('error', '', error);
-  }
-
-  private tell(event: string, subject: string | number, error: Error, text = ''): void {
-    if (this.seen.has(error)) return;
-    this.seen.add(error);
-    this.display.happened(event, subject, text, error);
-  }
 }
 
 /** False, and says so, when the output could not be written; that its reader has gone is no failure. */
