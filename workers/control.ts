@@ -16,6 +16,8 @@ export const CONTROL = {
   read: 19,
   /** Written by the worker: microseconds until an application wants to be called, reset each slice. */
   timer: 20,
+  /** Written by the worker: the kernel's number of its thread. */
+  tid: 21,
   /** The worker's clock: see `Native.bindClock`. */
   clock: 32,
   /** Counters, in the order of `WORKER_COUNTERS`. */

@@ -53,12 +53,13 @@ class Worker {
   /** Applications that are being loaded. */
   private loading = 0;
 
-  constructor(plan: WorkerPlan, port: MessagePort, jobs: Jobs, loop: Loop) {
+  constructor(plan: WorkerPlan, port: MessagePort, jobs: Jobs, loop: Loop, tid: number) {
     this.plan = plan;
     this.port = port;
     this.jobs = jobs;
     this.loop = loop;
     this.words = new Int32Array(plan.wasm.buffer, plan.control, CONTROL.clock);
+    Atomics.store(this.words, CONTROL.tid, tid);
   }
 
   /** Makes all jobs. Throws what the first bad one throws, unless the worker ran before. */
@@ -178,7 +179,7 @@ export default async function worker({ plan, port }: WorkerTask): Promise<Worker
     pin(native, plan.cpu);
     const attached = await attach(plan, native);
     const loop = makeLoop(plan, attached.clock, native);
-    const self = new Worker(plan, port, new Jobs(plan, attached), loop);
+    const self = new Worker(plan, port, new Jobs(plan, attached), loop, native.tid());
     await self.prepare();
     await self.live();
     return { reason: 'left' };

@@ -3,7 +3,7 @@
  * that is first met under traffic costs milliseconds, because V8 throws the optimised code away.
  */
 import { makeCounters } from '../lib/arena/counters.ts';
-import type { FrameStack, QueueContext, QueueModule } from '../lib/queue.ts';
+import type { QueueContext, QueueModule } from '../lib/queue.ts';
 
 /** Bytes of a worker's scratch area, in an engine with `frames` frames. */
 export const scratchBytes = (frames: number): number => 512 * 1024 + 4 * frames;
@@ -32,11 +32,13 @@ export function scratchContext(
   return { ...context, scratch, kick: () => {}, kickTx: () => 0, kickRx: () => 0 };
 }
 
-function warmStack(stack: FrameStack): void {
-  const offsets = new Int32Array(SCRATCH_FRAMES);
+function warmStack({ stack, pool }: QueueContext): void {
+  // Other workers run meanwhile: no more than an eighth of all frames is kept from them.
+  const most = Math.min(SCRATCH_FRAMES, Math.max(64, pool.count >>> 3));
+  const offsets = new Int32Array(most);
   for (let round = 0; round < ROUNDS; round++) {
     let n = 0;
-    for (let got = 1; got > 0 && n < SCRATCH_FRAMES - 32; n += got) got = stack.take(offsets, n, 32);
+    for (let got = 1; got > 0 && n < most - 32; n += got) got = stack.take(offsets, n, 32);
     while (n > 32) {
       stack.give(offsets, n - 32, n);
       n -= 32;
@@ -64,6 +66,6 @@ function warmCounters({ memory, scratch }: QueueContext): void {
 /** Runs every module's warm-up. */
 export function warmUp(context: QueueContext, modules: Iterable<QueueModule>): void {
   warmCounters(context);
-  warmStack(context.stack);
+  warmStack(context);
   for (const module of modules) module.warmUp(context);
 }

@@ -18,11 +18,11 @@ import type { Device } from '../framework/types.ts';
 import type { Pktio, PortConfig } from '../pktio/types.ts';
 import { readCpus } from './cpus.ts';
 import type { Means } from './crew.ts';
+import { stuck } from './failures.ts';
 import { plan } from './plan.ts';
 import { Run } from './run.ts';
 import { engineSettings } from './settings.ts';
 import { checkJobs } from './specs.ts';
-import { stuck } from './supervisor.ts';
 import type { Assignment, EngineOptions, JobSpec } from './types.ts';
 
 /**

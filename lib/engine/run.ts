@@ -7,12 +7,13 @@ import { resolveApp } from './apps.ts';
 import { type Crew, type CrewJob, type Means, makeCrew, NO_CREW } from './crew.ts';
 import { put } from './depot.ts';
 import { drain, halt } from './ending.ts';
+import { stuck } from './failures.ts';
 import { type Ledger, settle } from './ledger.ts';
 import { jobStats, type RunEvents, type RunResult, type RunStats, workerStats } from './results.ts';
 import { RunPorts } from './run-ports.ts';
 import { Salvage } from './salvage.ts';
 import { Standstill } from './standstill.ts';
-import { Supervisor, stuck } from './supervisor.ts';
+import { Supervisor } from './supervisor.ts';
 import type { AppSpec, Assignment, JobSpec } from './types.ts';
 import type { Worker } from './worker.ts';
 
@@ -138,6 +139,7 @@ export class Run extends EventEmitter<RunEvents> {
       this.requireWanted();
       await this.startWorkers();
       this.requireWanted();
+      this.supervisor.begin();
     } catch (error) {
       this.supervisor.stop();
       await halt(this.crew);

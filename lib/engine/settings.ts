@@ -49,9 +49,11 @@ export function engineSettings(options: EngineOptions, env: NodeJS.ProcessEnv = 
     if (Number.isInteger(value) && value >= min && value <= max) continue;
     bad(key, `${String(value)} is not a whole number from ${min} to ${max}`, 'give one in that range');
   }
-  const { mode, debugFrames, cpus } = settings;
+  const { mode, cpus } = settings;
   if (!MODES.includes(mode)) bad('mode', `there is no mode "${String(mode)}"`, `use ${MODES.join(', ')}`);
-  if (typeof debugFrames !== 'boolean') bad('debugFrames', 'it is not true or false', 'give true or false');
+  for (const key of ['inlining', 'debugFrames'] as const) {
+    if (typeof settings[key] !== 'boolean') bad(key, 'it is not true or false', 'give true or false');
+  }
   if (cpus !== undefined && !Array.isArray(cpus)) bad('cpus', 'it is no list', 'give one: [2, 3]');
   checkRestart(settings.restartMs);
   const debug = env.LINECARD_DEBUG?.split(',').includes('frames') ?? false;

@@ -1,19 +1,19 @@
 /** Watches the workers of a run: hung ones are ended, failed ones and failed applications started again. Control half. */
 import { COMMAND } from '../../workers/control.ts';
 import type { AppName, Mail, Report } from '../../workers/plan.ts';
-import { fromPlainError, LinecardError, WorkerError } from '../errors.ts';
+import { fromPlainError, LinecardError } from '../errors.ts';
 import { Backoff } from './backoff.ts';
 import type { Crew, CrewJob, Means } from './crew.ts';
 import { settleDeath } from './death.ts';
+import { ended, gone, repeatedly, stuck, threw } from './failures.ts';
+import { Heartbeats } from './heartbeats.ts';
 import type { RunEvents } from './results.ts';
 import type { Salvage } from './salvage.ts';
 import { inTime } from './until.ts';
 import type { Worker } from './worker.ts';
 
-/** How often heartbeats are looked at, in milliseconds. */
-const LOOK_MS = 100;
-/** How long a killed thread may take to end before that is told, in milliseconds. */
-const STUCK_MS = 5000;
+/** Longest wait for a killed thread to end, in milliseconds. */
+const GONE_MS = 5000;
 /** How long a worker may take to let go of a port, in milliseconds. */
 const DETACH_MS = 1000;
 /** How often a replacement is tried again whose worker died meanwhile. */
@@ -36,9 +36,6 @@ interface Asked {
 interface Care {
   readonly worker: Worker;
   readonly backoff: Backoff;
-  heartbeat: number;
-  /** Looks since the heartbeat moved. */
-  looks: number;
   restart: NodeJS.Timeout | undefined;
   starting: Promise<Error | undefined> | undefined;
 }
@@ -54,8 +51,11 @@ export class Supervisor {
   private readonly retries = new Set<NodeJS.Timeout>();
   /** The end of the queue of each job: its application is exchanged by one caller at a time. */
   private readonly turns = new Map<CrewJob, Promise<unknown>>();
-  private readonly watch: NodeJS.Timeout;
+  private readonly heartbeats: Heartbeats;
+  private begun = false;
   private stopped = false;
+  /** Why a worker died before all of them were up. */
+  private early: Error | undefined;
   private lastMail = 0;
   private lastVersion = 0;
 
@@ -64,13 +64,24 @@ export class Supervisor {
     this.crew = crew;
     this.salvage = salvage;
     this.tell = tell;
-    this.watch = setInterval(() => this.lookAtHeartbeats(), LOOK_MS);
+    const { stallMs } = means.settings;
+    this.heartbeats = new Heartbeats(() => crew().workers, stallMs, {
+      hangs: (worker) => worker.kill('WORKER_STALLED', `its heartbeat has stood still for ${stallMs} ms`),
+      stuck: (worker) => tell('worker-failed', worker.id, stuck(worker), Number.POSITIVE_INFINITY),
+    });
+  }
+
+  /** All workers are up: from now on they are watched, and started again. Throws if one of them has died meanwhile. */
+  begin(): void {
+    if (this.early !== undefined) throw this.early;
+    this.begun = true;
+    this.heartbeats.start();
   }
 
   /** Nothing is started again from now on. */
   stop(): void {
     this.stopped = true;
-    clearInterval(this.watch);
+    this.heartbeats.stop();
     for (const { restart } of this.cares.values()) clearTimeout(restart);
     for (const timer of this.retries) clearTimeout(timer);
     for (const { resolve } of this.asked.values()) resolve({ error: ended() });
@@ -120,6 +131,10 @@ export class Supervisor {
 
   /** A worker's thread has ended unasked. */
   died(worker: Worker, error: Error): void {
+    if (!this.begun) {
+      this.early ??= error;
+      return;
+    }
     const jobs = this.jobsOf(worker).filter((job) => job.state !== 'detached');
     this.means.frames.unlock(worker.id);
     settleDeath(this.means.arena.memory, worker, jobs);
@@ -153,10 +168,10 @@ export class Supervisor {
         if (answer.error === undefined) Object.assign(job, next);
         return answer.error;
       }
-      if (!(await worker.gone(STUCK_MS))) break;
+      if (!(await worker.gone(GONE_MS))) break;
       if (!worker.alive && care.starting === undefined && !this.stopped) return this.restartWith(care, job, next);
     }
-    return down(job);
+    return repeatedly(job);
   }
 
   /** The worker is down, perhaps because of the very application that is to be replaced. */
@@ -248,29 +263,11 @@ export class Supervisor {
     this.retries.add(timer);
   }
 
-  private lookAtHeartbeats(): void {
-    for (const worker of this.crew().workers) {
-      const care = this.careOf(worker);
-      const { heartbeat } = worker;
-      // Looks are counted, not time: a process that was stopped for a while has not hung.
-      care.looks = care.heartbeat === heartbeat && worker.alive ? care.looks + 1 : 0;
-      care.heartbeat = heartbeat;
-      const ms = care.looks * LOOK_MS;
-      if (worker.killed && ms === STUCK_MS)
-        this.tell('worker-failed', worker.id, stuck(worker), Number.POSITIVE_INFINITY);
-      const { stallMs } = this.means.settings;
-      if (worker.hears && ms >= stallMs) {
-        care.looks = 0;
-        worker.kill('WORKER_STALLED', `its heartbeat has stood still for ${stallMs} ms`);
-      }
-    }
-  }
-
   private careOf(worker: Worker): Care {
     const known = this.cares.get(worker);
     if (known !== undefined) return known;
     const backoff = new Backoff(this.means.settings.restartMs);
-    const care: Care = { worker, backoff, heartbeat: 0, looks: 0, restart: undefined, starting: undefined };
+    const care: Care = { worker, backoff, restart: undefined, starting: undefined };
     this.cares.set(worker, care);
     return care;
   }
@@ -280,36 +277,4 @@ export class Supervisor {
     const mine = this.crew().jobs.filter((job) => job.worker === worker);
     return mine.sort((a, b) => a.index - b.index);
   }
-}
-
-const nameOf = ({ app: { module, export: name } }: CrewJob): string => `application ${module}#${name}`;
-
-function threw(job: CrewJob, cause: Error): WorkerError {
-  const what = `${nameOf(job)} in worker ${job.worker.id}`;
-  const fix = 'mend the application; its frames were given back, the other queues go on';
-  return new WorkerError('APP_THREW', { what, why: cause.message, fix }, { cause });
-}
-
-function ended(): WorkerError {
-  const text = { what: 'replacing an application', why: 'the run has ended meanwhile', fix: 'start another run' };
-  return new WorkerError('RUN_ENDED', text);
-}
-
-function gone(job: CrewJob): WorkerError {
-  const text = { what: `job ${job.number}`, why: 'a port of it has been closed', fix: 'start another run' };
-  return new WorkerError('NO_SUCH_JOB', text);
-}
-
-function down(job: CrewJob): WorkerError {
-  const what = `${nameOf(job)} in worker ${job.worker.id}`;
-  const why = 'the worker has died again and again meanwhile';
-  return new WorkerError('WORKER_DOWN', { what, why, fix: 'see the errors of its other jobs, and try again' });
-}
-
-/** `worker` was killed, and its thread goes on. */
-export function stuck({ id, cpu }: Worker): WorkerError {
-  const what = `worker ${id} on cpu ${cpu}`;
-  const why = 'it was ended and its thread goes on: it is in a system call that does not return';
-  const fix = 'see what the application waits for; its queues stand still until that returns';
-  return new WorkerError('WORKER_STUCK', { what, why, fix }, { detail: { worker: id, cpu } });
 }

@@ -101,6 +101,7 @@ export class WorkerMemory {
     Atomics.store(words, CONTROL.command, COMMAND.prepare);
     Atomics.store(words, CONTROL.acknowledged, COMMAND.prepare);
     Atomics.store(words, CONTROL.state, STATE.starting);
+    Atomics.store(words, CONTROL.tid, 0);
     Atomics.store(words, CONTROL.posted, 0);
     Atomics.store(words, CONTROL.read, 0);
   }

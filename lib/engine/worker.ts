@@ -81,6 +81,11 @@ export class Worker {
     return Atomics.load(this.memory.words, CONTROL.heartbeat);
   }
 
+  /** The kernel's number of its thread, 0 before that has said so. */
+  get tid(): number {
+    return Atomics.load(this.memory.words, CONTROL.tid);
+  }
+
   /** It runs its loop, or stands still, and hears what it is told. */
   get hears(): boolean {
     return this.alive && this.doomed === undefined && this.isReady;

@@ -21,7 +21,7 @@ describe('engine options', () => {
     expect(check({})).toEqual({
       ...{ frames: 16_384, frameSize: 2048, headroom: 256, hugepages: 'no' },
       ...{ mode: 'adaptive', idleUs: 100, burst: 32, heapMb: 128 },
-      ...{ stallMs: 2000, restartMs: [100, 5000], drainMs: 1000, debugFrames: false },
+      ...{ stallMs: 2000, restartMs: [100, 5000], drainMs: 1000, inlining: true, debugFrames: false },
     });
   });
 
@@ -60,6 +60,7 @@ describe('engine options', () => {
     ['restartMs', 100],
     ['restartMs', null],
     ['debugFrames', 'yes'],
+    ['inlining', 1],
     ['cpus', 1],
   ])('refuse %s = %j', (key, value) => {
     expect(refusal({ [key]: value })).toMatchObject({ code: 'BAD_OPTION', detail: { option: key } });

@@ -136,6 +136,7 @@ describe('an application that cannot be made', () => {
     ['seventeenCounters', 'APP_COUNTERS', /it has 16 counters already/],
     ['sameCounterTwice', 'APP_COUNTERS', /counter "c" exists already/],
     ['factoryExits', 'WORKER_EXITED', /code: 4/],
+    ['factoryRejects', 'WORKER_THREW', /nobody waits for this/],
   ])('%s: the run does not start, and says %s', async (name, code, why) => {
     const engine = await engineWith(PORTS, QUICK);
     const before = { ...belongings(), used: engine.arena.used };

@@ -105,6 +105,10 @@ export const factoryHangs = () => {
   for (;;);
 };
 export const factoryExits = () => process.exit(4);
+export const factoryRejects = () => {
+  Promise.reject(new Error('nobody waits for this'));
+  return () => 0;
+};
 export const seventeenCounters = ({ counter }) => {
   for (let i = 0; i < 17; i++) counter(`c${i}`);
   return () => 0;

@@ -1,0 +1,186 @@
+import type { Engine, EngineOptions, JobSpec, PortConfig } from 'linecard';
+import { openEngine } from 'linecard';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  type Belongings,
+  belongings,
+  consume,
+  engineWith,
+  fake,
+  forward,
+  givenBack,
+  job,
+  stopBalanced,
+} from '../fakes/linecard.ts';
+
+const warm = openEngine({ frames: 16 }); // what is loaded once stays
+let before: Belongings;
+beforeEach(async () => {
+  await (await warm).close();
+  before = belongings();
+});
+afterEach(() => givenBack(before));
+
+/** Runs `action` with an engine that is closed again: whatever it refuses must leave nothing behind. */
+async function withEngine(
+  ports: readonly string[],
+  action: (engine: Engine) => Promise<void>,
+  options: EngineOptions = {},
+) {
+  const engine = await openEngine({ frames: 1024, ...options });
+  try {
+    for (const port of ports) await engine.open(port);
+    const { used } = engine.arena;
+    await action(engine);
+    expect(engine.arena.used).toEqual(used);
+  } finally {
+    await engine.close();
+  }
+}
+
+describe('an engine is refused', () => {
+  it.each<[object, string, RegExp]>([
+    [{ frame: 16 }, 'BAD_OPTION', /engine option frame: there is no such option; options are frames,/],
+    [{ mode: 'fast' }, 'BAD_OPTION', /there is no mode "fast"; use busy, adaptive, interrupt/],
+    [{ frameSize: 1000 }, 'BAD_FRAME_POOL', /power of two/],
+    [{ frames: 0 }, 'BAD_FRAME_POOL', /0 frames/],
+    [{ headroom: 2048 }, 'BAD_FRAME_POOL', /headroom 2048/],
+    [{ hugepages: 'yes' }, 'BAD_FRAME_POOL', /hugepages/],
+    [{ arenaBytes: 1000 }, 'BAD_ARENA_SIZE', /multiple of 65536/],
+    [{ arenaBytes: 2 ** 33 }, 'BAD_ARENA_SIZE', /4294967296/],
+    [{ arenaBytes: 1 << 20 }, 'ARENA_FULL', /ask for fewer or smaller frames/],
+    [{ frames: 4_000_000_000 }, 'NO_MEMORY', /ask for fewer or smaller frames/],
+    [{ frames: 1_500_000 }, 'ARENA_FULL', /ask for fewer or smaller frames/],
+  ])('with %j: %s', async (options, code, message) => {
+    const opening = openEngine(options as EngineOptions);
+    await expect(opening).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+});
+
+describe('a port is refused', () => {
+  it.each<[string, Partial<PortConfig>, string, RegExp]>([
+    ['nothing:x', {}, 'NO_SUCH_PORT', /nothing:x/],
+    ['null', {}, 'NO_SUCH_PORT', /null/],
+    ['null:a,rings=1', {}, 'BAD_PORT_NAME', /rings/],
+    ['pair:p/2', {}, 'BAD_PORT_NAME', /pair:NAME\/0/],
+    ['loop:x,ring=100', {}, 'BAD_PORT_NAME', /power of two/],
+    [
+      'null:a',
+      { rxQeues: 2 } as Partial<PortConfig>,
+      'UNKNOWN_SETTING',
+      /port null:a: setting rxQeues: there is no such setting; settings are rxQueues/,
+    ],
+    ['null:a', { rxQueues: 9 }, 'BAD_SETTING', /9 is not a whole number from 1 to 8/],
+    ['null:a', { txQueues: 0 }, 'BAD_SETTING', /0 is not a whole number from 1 to 8/],
+    ['null:a', { promiscuous: false }, 'UNSUPPORTED_SETTING', /always promiscuous/],
+    ['null:a', { mtu: 67 }, 'BAD_SETTING', /67 is not/],
+    ['null:a', { mac: 'no' }, 'BAD_MAC', /no/],
+  ])('%s with %j: %s', async (name, settings, code, message) => {
+    await withEngine([], async (engine) => {
+      await expect(engine.open(name, settings)).rejects.toMatchObject({
+        code,
+        message: expect.stringMatching(message),
+      });
+      expect(engine.ports.size).toBe(0);
+      expect(engine.framework.devices().filter((d) => d.enumerator.class === 'memory')).toEqual([]);
+    });
+  });
+});
+
+describe('a run is refused', () => {
+  const cpu = 4000;
+  it.each<[JobSpec[], string, RegExp]>([
+    [[], 'NO_JOBS', /give at least one/],
+    [[job(forward, 'null:x')], 'NO_SUCH_PORT', /port null:x is not open; open it first; open are: null:a, null:b/],
+    [[job(forward, 'null:a'), job(forward, 'null:a')], 'QUEUE_TAKEN', /job 0 has it/],
+    [[job(forward, undefined, [], { rx: { port: 'null:a', queue: 1 } })], 'NO_SUCH_QUEUE', /the port has 1/],
+    [[job(forward, undefined)], 'IDLE_JOB', /neither an rx queue nor a tx port/],
+    [[job(forward, 'null:a', [], { cpu })], 'NO_SUCH_CPU', /cpu 4000: this machine has/],
+    [[{ ...job(forward, 'null:a'), rxs: 1 } as JobSpec], 'BAD_JOB', /no setting "rxs"/],
+    [[job({ module: 'l2fwd', options: { cb: () => {} } }, 'null:a')], 'BAD_APP_OPTION', /cannot be sent to a worker/],
+    [[job({ module: './missing.mjs' }, 'null:a')], 'APP_MODULE_MISSING', /there is no file/],
+    [[job({ module: 'missing' }, 'null:a')], 'APP_MODULE_MISSING', /no such package/],
+    [[job({ module: 'l2fwd', export: 'l3fwd' }, 'null:a')], 'APP_EXPORT_MISSING', /exports l2fwd, no function "l3fwd"/],
+    [[job({ module: 'gen', options: { rat: 1 } }, undefined, ['null:a'])], 'BAD_APP_OPTION', /rat/],
+    [[job({ module: 'gen', options: { size: 3000 } }, undefined, ['null:a'])], 'BAD_FRAME_SIZE', /3000/],
+  ])('%j', async (jobs, code, message) => {
+    await withEngine(['null:a', 'null:b'], async (engine) => {
+      await expect(engine.run(jobs)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+      expect(engine.activeRun).toBeUndefined();
+      expect([...engine.ports.values()].map((port) => port.state)).toEqual(['stopped', 'stopped']);
+    });
+  });
+
+  it('whose ports have longer frames than the engine', async () => {
+    await withEngine([], async (engine) => {
+      const port = await engine.open('pair:p/0', { mtu: 9000 });
+      const refused = engine.run([job(consume, 'pair:p/0')]);
+      const message = expect.stringMatching(
+        /up to 9018 bytes \(MTU 9000\), and the engine's frames have room for 1792; open/,
+      );
+      await expect(refused).rejects.toMatchObject({ code: 'FRAMES_TOO_SMALL', message });
+      port.configure({ mtu: 1774 }); // as the message says
+      await stopBalanced(await engine.run([job(consume, 'pair:p/0')]));
+      await engine.close(port);
+    });
+  });
+
+  it('for which the arena has no room, with what was started stopped again', async () => {
+    // Two workers' memory does not fit beside the frames; one's does.
+    const options = { frames: 1024, arenaBytes: 2 * (64 * 1024 + 1024 * 2048 + 3 * 1024 * 1024) };
+    const engine = await engineWith(['null:a', 'null:b', 'null:c'], options);
+    const port = await engine.open('null:d', { rxQueues: 8 });
+    const { used } = engine.arena;
+    const many = Array.from({ length: 8 }, (_, queue) =>
+      job(consume, undefined, [], { rx: { port: 'null:d', queue }, group: `${queue % 2}` }),
+    );
+    const failed = engine.run([...many, job(forward, 'null:a', ['null:b'])]).then(
+      (run) => run.stop(),
+      (error) => error,
+    );
+    const result = await failed;
+    if (result instanceof Error) expect(result).toMatchObject({ code: 'ARENA_FULL' });
+    expect(engine.arena.used).toEqual(used);
+    expect(port.state).toBe('stopped');
+    await stopBalanced(await engine.run([job(consume, 'null:a')]));
+    await engine.close();
+  });
+});
+
+describe('frames of impossible lengths', () => {
+  const lengths = [0, 13, 14, 60, 1518, 1519, 65_535, -1, 2 ** 31 - 1];
+
+  it.each(['null:a', 'loop:a', 'pair:a/0'])('sent to %s are accepted, counted, and given back', async (name) => {
+    const engine = await engineWith([name], { drainMs: 50 });
+    const run = await engine.run([job(fake('forward', 'lengths', { lengths }), undefined, [name])]);
+    const { jobs, ports, ledger } = await run.done;
+    expect(ledger.errors).toEqual([]);
+    expect(jobs[0].frames.accepted).toBe(9n);
+    expect(ports[name].tx).toMatchObject({ packets: 9n, runt: 3n, oversize: 3n, bytes: BigInt(14 + 60 + 1518) });
+    await engine.close();
+  });
+
+  it('are judged by the MTU of the port', async () => {
+    const engine = await engineWith([], { frameSize: 16_384, frames: 256 });
+    await engine.open('null:a', { mtu: 9000 });
+    const app = fake('forward', 'lengths', { lengths: [1519, 9018, 9019] });
+    const run = await engine.run([job(app, undefined, ['null:a'])]);
+    const { ports } = await run.done;
+    expect(ports['null:a'].tx).toMatchObject({ packets: 3n, completed: 2n, oversize: 1n });
+    await engine.close();
+  });
+});
+
+it('a port of one engine is not another’s', async () => {
+  await withEngine(['pair:p/0', 'pair:p/1'], async (first) => {
+    await withEngine(['pair:p/0'], async (second) => {
+      const run = await first.run([
+        job({ module: 'gen', options: { count: 10 } }, undefined, ['pair:p/0']),
+        job({ module: 'sink' }, 'pair:p/1'),
+      ]);
+      const { jobs } = await run.done;
+      expect(jobs[1].counters.ok).toBe(10n);
+      expect(second.ports.get('pair:p/0')?.stats().rx).toEqual({});
+    });
+  });
+});
