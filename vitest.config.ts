@@ -16,6 +16,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     // A crash in native code takes its process with it: one process per test file.
     pool: 'forks',
+    // Workers are pinned: the engines of two files at once would fight for the same cpus.
+    fileParallelism: false,
     testTimeout: 20_000,
     // Run by Node itself, like in the workers.
     server: { deps: { external: [/\/dist\//] } },
