@@ -187,7 +187,7 @@ testAsRoot(
     }
     for (const child of children.splice(0)) end(child);
     await waitFor('the link is up', () => of.engine.ports.get(of.names[0])!.link().status === 'up');
-    expect(await a.run(`ping -c 3 -i 0.05 -W 2 ${b.address}`)).toContain(' 0% packet loss');
+    expect(await a.run(`ping -c 3 -i 0.2 -W 2 ${b.address}`)).toContain(' 0% packet loss');
     expect(states).toContain('down');
     const { ledger, errors } = await of.stop();
     expect([ledger.errors, errors]).toEqual([[], []]);
@@ -199,11 +199,11 @@ testAsRoot('While the other side is down frames wait for it, or are counted; non
   const of = await bridge(a, b);
   expect(await a.run(`ping -c 1 -W 1 ${b.address}`)).toContain(' 0% packet loss');
   sh(`ip link set ${b.name} down`);
-  await a.run(`ping -c 5 -i 0.02 -W 1 ${b.address}`).catch(() => undefined);
+  await a.run(`ping -c 3 -i 0.2 -W 1 ${b.address}`).catch(() => undefined);
   const { tx } = of.run.stats().ports[of.names[1]]!;
   expect(tx.packets - tx.completed).toBeGreaterThan(0n); // ENETDOWN: kept
   sh(`ip link set ${b.name} up`);
-  expect(await a.run(`ping -c 3 -i 0.05 -W 2 ${b.address}`)).toContain(' 0% packet loss');
+  expect(await a.run(`ping -c 3 -i 0.2 -W 2 ${b.address}`)).toContain(' 0% packet loss');
   const after = of.run.stats().ports[of.names[1]]!.tx;
   expect(after.packets).toBe(after.completed + after.kernel!);
   const { ledger } = await of.stop();
@@ -392,7 +392,7 @@ testAsRoot("The kernel's counters are there, and do not go back when a port is s
     'rx_fill_ring_empty_descs',
     'tx_ring_empty_descs',
   ]);
-  await a.run(`ping -c 2 -i 0.02 -W 1 ${b.address}`);
+  await a.run(`ping -c 2 -i 0.2 -W 1 ${b.address}`);
   const before = port.extraStats!();
   await of.run.stop();
   for (const [name, value] of Object.entries(port.extraStats!())) expect(value).toBeGreaterThanOrEqual(before[name]!);

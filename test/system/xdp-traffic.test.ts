@@ -44,17 +44,18 @@ function suite(
   });
 }
 
+/** Pings wait for the last answer as long as for the next turn: an interval is what a busy machine may be late. */
 function pings(ends: () => [Wire, Wire, Bridge]): void {
   testAsRoot('ping and ping -6, up to full-size frames, and not one packet unaccounted for', async () => {
     const [a, b, of] = ends();
     const audit = await Audit.begin(of, a, b);
     for (const size of [0, 56, 1472]) {
-      expect(await a.run(`ping -c 5 -i 0.02 -W 1 -M do -s ${size} ${b.address}`)).toContain(' 0% packet loss');
+      expect(await a.run(`ping -c 3 -i 0.2 -W 1 -M do -s ${size} ${b.address}`)).toContain(' 0% packet loss');
     }
     for (const size of [56, 1452]) {
-      expect(await b.run(`ping -6 -c 5 -i 0.02 -W 1 -M do -s ${size} ${a.address6}`)).toContain(' 0% packet loss');
+      expect(await b.run(`ping -6 -c 3 -i 0.2 -W 1 -M do -s ${size} ${a.address6}`)).toContain(' 0% packet loss');
     }
-    await expectBalanced(audit, 25);
+    await expectBalanced(audit, 15);
   });
 }
 
@@ -173,7 +174,7 @@ testAsRoot("With match= only what was chosen is taken; all else, and its answers
     const of = await bridge(a, b, { port: ',match=udp/7777+ether/0x88cc' });
     const server = await listen(7777, 7778);
     const taken = () => of.run.stats().ports[of.names[0]]!.rx.packets;
-    expect(await a.run('ping -c 3 -i 0.02 -W 1 10.77.0.100')).toContain(' 0% packet loss');
+    expect(await a.run('ping -c 3 -i 0.2 -W 1 10.77.0.100')).toContain(' 0% packet loss');
     await sendTo(a, 7778, 5);
     await waitFor('the kernel gets the others', () => server.got.get(7778) === 5);
     expect(taken()).toBe(0n);

@@ -24,14 +24,14 @@ for (const offload of [false, true]) {
         const app = { module: 'udp-echo', options: { addresses: ['10.77.0.100', 'fd77:0::100'], port: 7000 } };
         const run = await engine.run([{ app, rx: { port: port.name }, tx: [port.name] }]);
 
-        expect(await wire.run('ping -c 3 -i 0.02 -W 1 10.77.0.100')).toContain(' 0% packet loss');
-        expect(await wire.run('ping -6 -c 3 -i 0.02 -W 1 fd77:0::100')).toContain(' 0% packet loss');
+        expect(await wire.run('ping -c 3 -i 0.2 -W 1 10.77.0.100')).toContain(' 0% packet loss');
+        expect(await wire.run('ping -6 -c 3 -i 0.2 -W 1 fd77:0::100')).toContain(' 0% packet loss');
         expect(await echo(wire, '10.77.0.100', 7000, 'hello')).toBe('hello\n');
         expect(await echo(wire, 'fd77:0::100', 7000, 'hello6')).toBe('hello6\n');
 
         // All else on the interface is the kernel's: ping, and a socket of this process.
         const taken = run.stats().ports[port.name]!.rx.packets;
-        expect(await wire.run('ping -c 3 -i 0.02 -W 1 10.77.0.50')).toContain(' 0% packet loss');
+        expect(await wire.run('ping -c 3 -i 0.2 -W 1 10.77.0.50')).toContain(' 0% packet loss');
         const socket = createSocket('udp4').on('message', (data, { port: to, address }) =>
           socket.send(data, to, address),
         );

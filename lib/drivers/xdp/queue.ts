@@ -244,10 +244,14 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
         calls < MOST_CALLS && (words[txFlags] & XDP_RING_NEED_WAKEUP) !== 0;
         calls = (calls + 1) | 0
       ) {
+        const before = load(words, txConsumer);
         const error = context.kickTx(fd);
+        const now = load(words, txConsumer);
         // Completed but not sent: the one packet that the kernel could not get rid of.
         if (error === KICK.busy) refused = (refused + 1) | 0;
-        if (load(words, txConsumer) === words[txProducer]) break;
+        if (now === words[txProducer]) break;
+        // No error and no progress: the interface has fewer queues by now, and the kernel says nothing about it.
+        if (error === KICK.ok && now === before) break;
         if (error !== KICK.busy && error !== KICK.again && error !== KICK.ok) break;
         reclaim();
       }

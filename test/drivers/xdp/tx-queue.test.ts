@@ -135,6 +135,17 @@ test('A kernel that always says EAGAIN is given up for this burst, and asked aga
   expect(world.sent.length).toBe(1);
 });
 
+test('A kernel that sends nothing, and calls that no error, is asked once per kick', () => {
+  const world = new XskWorld();
+  const tx = world.makeTx();
+  tx.transmit(world.burstOf(60), 0, 1);
+  for (let i = 0; i < 2; i++) world.answers.push({ errno: 0, sends: 0 });
+  tx.kick();
+  expect(world.calls.tx).toBe(1);
+  tx.kick();
+  expect([world.calls.tx, tx.reclaim()]).toEqual([2, 1]);
+});
+
 test.each([
   ['ENETDOWN', ENETDOWN],
   ['ENXIO', ENXIO],
