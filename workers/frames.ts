@@ -35,7 +35,8 @@ export function makeFrames(memory: SharedArrayBuffer, stack: FrameStack, count: 
     drop(burst, from, to, reason) {
       if (to <= from) return;
       stack.give(burst.offsets, from, to);
-      const known = reason >>> 0 < REASONS ? reason : DROP.filter;
+      const index = reason >>> 0;
+      const known = index === reason && index < REASONS ? index : DROP.filter;
       count((LEDGER.dropped + known) | 0, (to - from) | 0);
     },
   };

@@ -26,5 +26,6 @@ export function writeOff(
   reason: (typeof DROP)['app_died' | 'stopped'],
   held = heldIn(memory, block),
 ): void {
-  if (held > 0) makeCounters(memory, block + JOB.counters * 4)(LEDGER.dropped + reason, held);
+  if (held <= 0) return;
+  makeCounters(memory, block + JOB.counters * 4, JOB_COUNTERS.length)(LEDGER.dropped + reason, held);
 }

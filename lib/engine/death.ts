@@ -15,12 +15,13 @@ import type { Worker } from './worker.ts';
 const read = (memory: SharedArrayBuffer, { counters, counterNames }: QueuePlan) =>
   readCounters(memory, counters, counterNames);
 
-const add = (memory: SharedArrayBuffer, { counters }: QueuePlan, index: number, n: number) => {
-  if (n > 0) makeCounters(memory, counters)(index, n);
+const add = (memory: SharedArrayBuffer, { counters, counterNames }: QueuePlan, index: number, n: number) => {
+  if (n > 0) makeCounters(memory, counters, counterNames.length)(index, n);
 };
 
 const addToJob = (memory: SharedArrayBuffer, { worker, index }: CrewJob, counter: number, n: number) => {
-  if (n > 0) makeCounters(memory, worker.memory.blocks[index] + JOB.counters * 4)(counter, n);
+  const at = worker.memory.blocks[index] + JOB.counters * 4;
+  if (n > 0) makeCounters(memory, at, JOB_COUNTERS.length)(counter, n);
 };
 
 const ledgerOf = ({ worker, index }: CrewJob) => worker.memory.jobLedger(index);
