@@ -92,11 +92,7 @@ function complaint(native: Native, code: Uint8Array, frags: boolean): string {
   } catch {
     // What it says is in the log.
   }
-  const said = Buffer.from(log)
-    .toString('latin1')
-    .split('\0', 1)[0]
-    .trim()
-    .split('\n');
+  const said = Buffer.from(log).toString('latin1').split('\0', 1)[0].trim().split('\n');
   return said.filter((line) => !line.startsWith('processed ')).at(-1) ?? '';
 }
 

@@ -72,18 +72,18 @@ static Napi::Value Socket(const Napi::CallbackInfo& info) {
 
 // bind(fd, sockaddr).
 static void Bind(const Napi::CallbackInfo& info) {
-  const auto fd = Unsigned(info, 0);
+  const auto fd = Fd(info, 0);
   if (!fd) return;
   const auto address = BytesArgument(info, 1);
   if (!address) return;
-  if (bind(static_cast<int>(*fd), reinterpret_cast<sockaddr*>(address->data), static_cast<socklen_t>(address->length)) != 0) {
+  if (bind(*fd, reinterpret_cast<sockaddr*>(address->data), static_cast<socklen_t>(address->length)) != 0) {
     ThrowErrno(info.Env(), "bind", errno);
   }
 }
 
 // setsockopt(fd, level, name, value, pointers?).
 static void SetSockOpt(const Napi::CallbackInfo& info) {
-  const auto fd = Unsigned(info, 0);
+  const auto fd = Fd(info, 0);
   if (!fd) return;
   const auto level = Unsigned(info, 1);
   if (!level) return;
@@ -91,7 +91,7 @@ static void SetSockOpt(const Napi::CallbackInfo& info) {
   if (!name) return;
   const auto value = BytesArgument(info, 3);
   if (!value || !WritePointers(info, 4, *value)) return;
-  if (setsockopt(static_cast<int>(*fd), static_cast<int>(*level), static_cast<int>(*name), value->data, static_cast<socklen_t>(value->length)) != 0) {
+  if (setsockopt(*fd, static_cast<int>(*level), static_cast<int>(*name), value->data, static_cast<socklen_t>(value->length)) != 0) {
     ThrowErrno(info.Env(), "setsockopt", errno);
   }
 }
@@ -99,7 +99,7 @@ static void SetSockOpt(const Napi::CallbackInfo& info) {
 // getsockopt(fd, level, name, value) -> bytes written to `value`.
 static Napi::Value GetSockOpt(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const auto fd = Unsigned(info, 0);
+  const auto fd = Fd(info, 0);
   if (!fd) return env.Undefined();
   const auto level = Unsigned(info, 1);
   if (!level) return env.Undefined();
@@ -108,7 +108,7 @@ static Napi::Value GetSockOpt(const Napi::CallbackInfo& info) {
   const auto value = BytesArgument(info, 3);
   if (!value) return env.Undefined();
   auto length = static_cast<socklen_t>(value->length);
-  if (getsockopt(static_cast<int>(*fd), static_cast<int>(*level), static_cast<int>(*name), value->data, &length) != 0) {
+  if (getsockopt(*fd, static_cast<int>(*level), static_cast<int>(*name), value->data, &length) != 0) {
     return ThrowErrno(env, "getsockopt", errno), env.Undefined();
   }
   return Napi::Number::New(env, length);
@@ -116,21 +116,21 @@ static Napi::Value GetSockOpt(const Napi::CallbackInfo& info) {
 
 // send(fd, bytes): one datagram, not blocking.
 static void Send(const Napi::CallbackInfo& info) {
-  const auto fd = Unsigned(info, 0);
+  const auto fd = Fd(info, 0);
   if (!fd) return;
   const auto bytes = BytesArgument(info, 1);
   if (!bytes) return;
-  if (send(static_cast<int>(*fd), bytes->data, bytes->length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) ThrowErrno(info.Env(), "send", errno);
+  if (send(*fd, bytes->data, bytes->length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) ThrowErrno(info.Env(), "send", errno);
 }
 
 // receive(fd, bytes) -> length of the datagram (which may be more than fitted), or -1 when there is none.
 static Napi::Value Receive(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const auto fd = Unsigned(info, 0);
+  const auto fd = Fd(info, 0);
   if (!fd) return env.Undefined();
   const auto bytes = BytesArgument(info, 1);
   if (!bytes) return env.Undefined();
-  const ssize_t n = recv(static_cast<int>(*fd), bytes->data, bytes->length, MSG_DONTWAIT | MSG_TRUNC);
+  const ssize_t n = recv(*fd, bytes->data, bytes->length, MSG_DONTWAIT | MSG_TRUNC);
   if (n < 0 && errno != EAGAIN && errno != EINTR) return ThrowErrno(env, "recv", errno), env.Undefined();
   return Napi::Number::New(env, static_cast<double>(n));
 }
@@ -164,13 +164,13 @@ static Napi::Value Bpf(const Napi::CallbackInfo& info) {
 // ioctl(fd, request, struct, pointers?) -> the call's result.
 static Napi::Value Ioctl(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const auto fd = Unsigned(info, 0);
+  const auto fd = Fd(info, 0);
   if (!fd) return env.Undefined();
   const auto request = Unsigned(info, 1);
   if (!request) return env.Undefined();
   const auto argument = BytesArgument(info, 2);
   if (!argument || !WritePointers(info, 3, *argument)) return env.Undefined();
-  const int result = ioctl(static_cast<int>(*fd), static_cast<unsigned long>(*request), argument->data);
+  const int result = ioctl(*fd, static_cast<unsigned long>(*request), argument->data);
   if (result < 0) return ThrowErrno(env, "ioctl", errno), env.Undefined();
   return Napi::Number::New(env, result);
 }
