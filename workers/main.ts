@@ -74,6 +74,8 @@ class Worker {
       }
     }
     this.arrange();
+    // What the factories have left undone, a rejection that nobody handles above all, shows before packets do.
+    await setImmediate();
     this.send({ type: 'ready', counterNames: this.jobs.counterNames });
   }
 

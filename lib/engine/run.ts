@@ -77,7 +77,7 @@ export class Run extends EventEmitter<RunEvents> {
   async abandon(reason: Error): Promise<void> {
     if (this.started === 0) {
       this.cancelled ??= reason;
-      for (const worker of this.crew.workers) worker.kill('RUN_CANCELLED', reason.message);
+      for (const worker of this.crew.workers) if (worker.alive) worker.command(COMMAND.leave);
       await this.begun;
     }
     if (this.started > 0) await this.stop();
@@ -169,8 +169,8 @@ export class Run extends EventEmitter<RunEvents> {
     const start = (worker: Worker) =>
       worker.start(planOf(worker, false)).catch((error: Error) => {
         first ??= error;
-        // The others need not get ready first: nothing will run.
-        for (const other of workers) other.kill('RUN_CANCELLED', error.message);
+        // Not killed: what a thread has open while it loads a module would stay open.
+        for (const other of workers) if (other.alive) other.command(COMMAND.leave);
       });
     await Promise.all(workers.map(start));
     if (first !== undefined) throw first;

@@ -71,6 +71,16 @@ export async function stopBalanced(run: Run) {
   return result;
 }
 
+/** The error with which `promise` rejects. A run that was not refused is not printed: it has the whole arena in it. */
+export async function refusal(promise: Promise<unknown>): Promise<Error> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as Error;
+  }
+  return expect.fail('it was not refused');
+}
+
 /** What a process has that could leak. */
 export interface Belongings {
   readonly fds: number;

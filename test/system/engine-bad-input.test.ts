@@ -10,6 +10,7 @@ import {
   forward,
   givenBack,
   job,
+  refusal,
   stopBalanced,
 } from '../fakes/linecard.ts';
 
@@ -105,7 +106,7 @@ describe('a run is refused', () => {
     [[job({ module: 'gen', options: { size: 3000 } }, undefined, ['null:a'])], 'BAD_FRAME_SIZE', /3000/],
   ])('%j', async (jobs, code, message) => {
     await withEngine(['null:a', 'null:b'], async (engine) => {
-      await expect(engine.run(jobs)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+      expect(await refusal(engine.run(jobs))).toMatchObject({ code, message: expect.stringMatching(message) });
       expect(engine.activeRun).toBeUndefined();
       expect([...engine.ports.values()].map((port) => port.state)).toEqual(['stopped', 'stopped']);
     });
@@ -118,7 +119,7 @@ describe('a run is refused', () => {
       const message = expect.stringMatching(
         /up to 9018 bytes \(MTU 9000\), and the engine's frames have room for 1792; open/,
       );
-      await expect(refused).rejects.toMatchObject({ code: 'FRAMES_TOO_SMALL', message });
+      expect(await refusal(refused)).toMatchObject({ code: 'FRAMES_TOO_SMALL', message });
       port.configure({ mtu: 1774 }); // as the message says
       await stopBalanced(await engine.run([job(consume, 'pair:p/0')]));
       await engine.close(port);

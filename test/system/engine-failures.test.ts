@@ -10,6 +10,7 @@ import {
   givenBack,
   job,
   QUICK,
+  refusal,
   stopBalanced,
 } from '../fakes/linecard.ts';
 
@@ -140,7 +141,7 @@ describe('an application that cannot be made', () => {
   ])('%s: the run does not start, and says %s', async (name, code, why) => {
     const engine = await engineWith(PORTS, QUICK);
     const before = { ...belongings(), used: engine.arena.used };
-    await expect(engine.run([bystander, bad(name)])).rejects.toMatchObject({
+    expect(await refusal(engine.run([bystander, bad(name)]))).toMatchObject({
       name: 'WorkerError',
       code,
       message: expect.stringMatching(why),
@@ -160,13 +161,13 @@ describe('an application that cannot be made', () => {
   ])('module %s: the run does not start, and says %s', async (file, code, why) => {
     const engine = await engineWith(PORTS, QUICK);
     const failing = engine.run([job(fake(file), 'null:a', ['null:b'])]);
-    await expect(failing).rejects.toMatchObject({ name: 'WorkerError', code, message: expect.stringMatching(why) });
+    expect(await refusal(failing)).toMatchObject({ name: 'WorkerError', code, message: expect.stringMatching(why) });
     expect(engine.activeRun).toBeUndefined();
   });
 
   it('frames that its factory had taken are in the pool again', async () => {
     const engine = await engineWith(['null:a', 'null:b'], { ...QUICK, frames: 512 });
-    await expect(engine.run([bad('factoryThrowsWithFrames', { take: 512 })])).rejects.toMatchObject({
+    expect(await refusal(engine.run([bad('factoryThrowsWithFrames', { take: 512 })]))).toMatchObject({
       code: 'APP_THREW',
     });
     const run = await engine.run([job(forward, 'null:a', ['null:b'])]);

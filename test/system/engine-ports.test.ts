@@ -11,6 +11,7 @@ import {
   givenBack,
   job,
   QUICK,
+  refusal,
   stopBalanced,
 } from '../fakes/linecard.ts';
 
@@ -160,7 +161,9 @@ it('a port that goes away while a run starts takes the start back', async () => 
   const engine = await engineWith(['null:a', 'null:b']);
   const before = { ...belongings(), used: engine.arena.used };
   const starting = engine.run([job(forward, 'null:a', ['null:b'])]);
-  const refused = expect(starting).rejects.toMatchObject({ name: 'PlanError', code: 'PORT_GONE' });
+  const refused = refusal(starting).then((error) =>
+    expect(error).toMatchObject({ name: 'PlanError', code: 'PORT_GONE' }),
+  );
   await engine.close(port(engine, 'null:b'));
   await refused;
   expect(engine.activeRun).toBeUndefined();
