@@ -3,7 +3,7 @@ import { DROP } from '../lib/queue.ts';
 
 /** A worker's control block, in words. Lines 0 and 1 (64 bytes each) have one writer each. */
 export const CONTROL = {
-  /** Written by the main thread: one of `COMMAND`. */
+  /** Written by the main thread: one of `COMMAND`, with the order's number: see `orderWord`. */
   command: 0,
   /** Written by the main thread: messages posted so far. */
   posted: 1,
@@ -39,6 +39,15 @@ export const COMMAND = {
   /** Leave the loop and return. */
   leave: 4,
 } as const;
+
+/**
+ * A command as it stands in its word: below the order's number, so that no two orders are alike. The worker
+ * acknowledges the whole word: an old acknowledgement of the same command is not one of this order.
+ */
+export const orderWord = (order: number, command: number): number => (order << 3) | command;
+
+/** The command of an order's word. */
+export const commandOf = (word: number): number => word & 7;
 
 /** Where a worker is. */
 export const STATE = { starting: 0, ready: 1, live: 2, asleep: 3, paused: 4, left: 5 } as const;

@@ -113,7 +113,7 @@ export function makeLoop(plan: WorkerPlan, clock: Clock, native: Native): Loop {
       words[CONTROL.timer] = sleepUs;
       const idle = guarded(work);
       if (idle < 0) return 'threw';
-      // Plain loads: this function is left and entered again often enough that V8 cannot keep them in a register.
+      // Plain loads: the slice before is full of calls and stores that V8 must take for writes to these words.
       if (words[CONTROL.command] !== command) return 'command';
       if (words[CONTROL.posted] !== posted) return 'mail';
       if (idleNs === Number.POSITIVE_INFINITY) continue;

@@ -5,7 +5,7 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { toPlainError, WorkerError } from '../lib/errors.ts';
 import { loadNative, type Native } from '../native/index.ts';
 import { attach } from './attach.ts';
-import { COMMAND, CONTROL, STATE } from './control.ts';
+import { COMMAND, CONTROL, commandOf, STATE } from './control.ts';
 import { Jobs } from './jobs.ts';
 import { type Loop, makeLoop } from './loop.ts';
 import type { AppName, Mail, Report, WorkerPlan, WorkerResult } from './plan.ts';
@@ -82,11 +82,12 @@ class Worker {
   /** Runs until the main thread says leave. */
   async live(): Promise<void> {
     for (;;) {
-      const command = Atomics.load(this.words, CONTROL.command);
-      if (command !== this.words[CONTROL.acknowledged]) this.obey(command);
+      const word = Atomics.load(this.words, CONTROL.command);
+      const command = commandOf(word);
+      if (word !== this.words[CONTROL.acknowledged]) this.obey(word);
       if (command === COMMAND.leave) break;
       if (command === COMMAND.prepare || command === COMMAND.pause) {
-        this.standStill(command);
+        this.standStill(word);
         continue;
       }
       const { slices, sleepUs } = this.loading > 0 ? LOADING : RUNNING;
@@ -100,20 +101,21 @@ class Worker {
     Atomics.store(this.words, CONTROL.state, STATE.left);
   }
 
-  private obey(command: number): void {
+  private obey(word: number): void {
+    const command = commandOf(word);
     if (command === COMMAND.quiesce && !this.quiescent) {
       this.quiescent = true;
       this.arrange();
       for (const rx of this.loop.work.rx) rx.quiesce();
     }
     Atomics.store(this.words, CONTROL.state, command === COMMAND.pause ? STATE.paused : STATE.live);
-    Atomics.store(this.words, CONTROL.acknowledged, command);
+    Atomics.store(this.words, CONTROL.acknowledged, word);
   }
 
-  private standStill(command: number): void {
-    const state = command === COMMAND.prepare ? STATE.ready : STATE.paused;
+  private standStill(word: number): void {
+    const state = commandOf(word) === COMMAND.prepare ? STATE.ready : STATE.paused;
     Atomics.store(this.words, CONTROL.state, state);
-    Atomics.wait(this.words, CONTROL.command, command, STANDSTILL_MS);
+    Atomics.wait(this.words, CONTROL.command, word, STANDSTILL_MS);
     Atomics.add(this.words, CONTROL.heartbeat, 1);
   }
 

@@ -2,9 +2,8 @@
 import type { Engine } from '../engine/engine.ts';
 import type { RunResult } from '../engine/results.ts';
 import type { EngineOptions, JobSpec } from '../engine/types.ts';
-import { SystemError } from '../errors.ts';
 import { type Display, makeDisplay } from './display.ts';
-import { EXIT, errorText } from './failure.ts';
+import { EXIT } from './failure.ts';
 import { figures, type Subject } from './figures.ts';
 import { openPorts, type PortWish, withEngine } from './ports.ts';
 import { Stopping, type StopReason } from './stopping.ts';
@@ -46,16 +45,31 @@ export async function drive(work: Work, pace: Pace, terminal: Terminal): Promise
       troubles.watchPorts(ports);
       // Before anything is started: asked to stop already.
       if (stopping.first !== undefined) return stopping.first !== 'port-failed';
-      const outcome = await run(engine, { work, pace, display, stopping, troubles });
+      const jobs = withNames(
+        work,
+        ports.map((port) => port.name),
+      );
+      const outcome = await run(engine, { work: { ...work, jobs }, pace, display, stopping, troubles });
       if (outcome === undefined) return stopping.first !== 'port-failed';
       troubles.tellRest(outcome.result);
       display.summary(outcome);
       return succeeded(outcome);
     });
-    return done && outputIntact(terminal) ? EXIT.ok : EXIT.failed;
+    return done ? EXIT.ok : EXIT.failed;
   } finally {
     stopping.dispose();
   }
+}
+
+/** The jobs with the names that the ports have: those that were typed may have options. */
+function withNames({ jobs, ports }: Work, names: readonly string[]): JobSpec[] {
+  const real = new Map(ports.map(({ name }, i) => [name, names[i]]));
+  const nameOf = (name: string): string => real.get(name) ?? name;
+  return jobs.map(({ rx, tx, ...job }) => ({
+    ...job,
+    ...(rx === undefined ? {} : { rx: { ...rx, port: nameOf(rx.port) } }),
+    ...(tx === undefined ? {} : { tx: tx.map(nameOf) }),
+  }));
 }
 
 interface Means {
@@ -92,13 +106,4 @@ async function run(engine: Engine, { work, pace, display, stopping, troubles }: 
   clearInterval(ticker);
   const result = await active.stop();
   return { subject, reason, result, verdict: (work.judge ?? judge)(jobs, result) };
-}
-
-/** False, and says so, when the output could not be written; that its reader has gone is no failure. */
-function outputIntact(terminal: Terminal): boolean {
-  const { outputError: cause } = terminal;
-  if (cause === undefined || cause.code === 'EPIPE') return true;
-  const text = { what: 'standard output', why: cause.message, fix: 'see where the output goes' };
-  terminal.err(`${errorText(new SystemError('OUTPUT_FAILED', text, { cause }), terminal.env)}\n`);
-  return false;
 }

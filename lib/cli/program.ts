@@ -1,6 +1,7 @@
 /** The command line: its commands, what it does with wrong ones, and with errors. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { SystemError } from '../errors.ts';
 import type { Action } from './action.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
@@ -15,6 +16,21 @@ import type { Terminal } from './terminal.ts';
 
 /** Runs the command line `args` (without node and the script); resolves to the exit code. */
 export async function runProgram(args: readonly string[], terminal: Terminal): Promise<number> {
+  const code = await runCommand(args, terminal);
+  await terminal.written();
+  return outputIntact(terminal) ? code : code || EXIT.failed;
+}
+
+/** False, and says so, when the output could not be written; that its reader has gone is no failure. */
+function outputIntact(terminal: Terminal): boolean {
+  const { outputError: cause } = terminal;
+  if (cause === undefined || cause.code === 'EPIPE') return true;
+  const text = { what: 'standard output', why: cause.message, fix: 'see where the output goes' };
+  terminal.err(`${errorText(new SystemError('OUTPUT_FAILED', text, { cause }), terminal.env)}\n`);
+  return false;
+}
+
+async function runCommand(args: readonly string[], terminal: Terminal): Promise<number> {
   let code: number = EXIT.ok;
   const program = makeProgram(terminal, async (body) => {
     code = await body(terminal);

@@ -22,6 +22,8 @@ export interface Terminal {
   style(format: 'bold' | 'dim' | 'green' | 'yellow' | 'red', text: string): string;
   /** Why standard output takes no more, once it doesn't; EPIPE means that its reader has gone. */
   readonly outputError: NodeJS.ErrnoException | undefined;
+  /** Resolves when all output so far was written, or could not be. */
+  written(): Promise<void>;
   /** Calls `listener` when standard output fails. Returns the function that ends that. */
   onOutputError(listener: () => void): () => void;
   /** Calls `listener` for each signal of `STOP_SIGNALS`, which then don't end the process. Returns the function that ends that. */
@@ -53,6 +55,12 @@ export class SystemTerminal implements Terminal {
 
   out(text: string): void {
     if (this.outputError === undefined) process.stdout.write(text);
+  }
+
+  written(): Promise<void> {
+    if (this.outputError !== undefined) return Promise.resolve();
+    // The error event of a failed write comes after its callback.
+    return new Promise((resolve) => process.stdout.write('', () => setImmediate(resolve)));
   }
 
   err(text: string): void {

@@ -50,6 +50,8 @@ export class Engine {
   readonly framework: Framework;
   private readonly means: Means & { readonly ports: Map<string, Pktio> };
   private readonly devices = new Map<Pktio, Device>();
+  /** Open ports by the name that they were asked for by, options and all. */
+  private readonly asked = new Map<string, Pktio>();
   private current: Run | undefined;
   /** The run before, as long as a thread of it is stuck. */
   private unfinished: Run | undefined;
@@ -60,7 +62,7 @@ export class Engine {
     this.means = means;
     this.framework = new Framework({ onQuiesce: (device) => this.quiesce(device) });
     const { arena } = means;
-    const pcap = pcapDriver({ flock: (fd) => arena.native.flock(fd) });
+    const pcap = pcapDriver({ flock: (fd, shared) => arena.native.flock(fd, shared) });
     const netdevs = new NetdevTable(arena.native);
     for (const enumeratorClass of [memoryClass(), fileClass(), netdevClass(netdevs)])
       this.framework.registerClass(enumeratorClass);
@@ -92,7 +94,14 @@ export class Engine {
    */
   async open(name: string, settings: Partial<PortConfig> = {}): Promise<Pktio> {
     this.requireOpen();
-    const device = await this.framework.request(name);
+    if (typeof name !== 'string') {
+      const text = { what: `port ${String(name)}`, why: 'a port name is a string', fix: 'name one, such as loop:a' };
+      throw new PortError('BAD_PORT_NAME', text);
+    }
+    const device = await this.framework.request(name).catch((error: unknown) => {
+      this.requireOpen(); // closed meanwhile: that is the reason
+      throw error;
+    });
     const port = device.pktio as Pktio;
     try {
       port.configure(settings);
@@ -102,6 +111,7 @@ export class Engine {
     }
     this.means.ports.set(port.name, port);
     this.devices.set(port, device);
+    this.asked.set(name, port);
     return port;
   }
 
@@ -126,16 +136,25 @@ export class Engine {
     this.forget(port);
   }
 
-  /** Says where `jobs` would run, without running them. Throws PlanError. */
+  /**
+   * Says where `jobs` would run, without running them. They may name a port as it is called (`port.name`) or as it was
+   * opened. Throws PlanError.
+   */
   plan(jobs: readonly JobSpec[]): Assignment {
     checkJobs(jobs);
+    const nameOf = (name: string): string => this.asked.get(name)?.name ?? name;
+    const named = jobs.map(({ rx, tx, ...job }) => ({
+      ...job,
+      ...(rx === undefined ? {} : { rx: { ...rx, port: nameOf(rx.port) } }),
+      ...(tx === undefined ? {} : { tx: tx.map(nameOf) }),
+    }));
     const ports = [...this.means.ports.values()].map((port) => ({
       name: port.name,
       rxQueues: port.config.rxQueues,
       maxTxQueues: port.capability.txQueues.max,
       node: nodeOf(this.devices.get(port)),
     }));
-    return plan(jobs, ports, readCpus(this.means.arena.native, this.means.settings.cpus));
+    return plan(named, ports, readCpus(this.means.arena.native, this.means.settings.cpus));
   }
 
   /**
@@ -171,6 +190,7 @@ export class Engine {
   private forget(port: Pktio): void {
     this.devices.delete(port);
     this.means.ports.delete(port.name);
+    for (const [name, asked] of this.asked) if (asked === port) this.asked.delete(name);
   }
 
   private leave(run: Run): void {

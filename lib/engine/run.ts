@@ -1,11 +1,10 @@
 /** A run: jobs on workers, from the first packet to the balanced ledger. Control half. */
 import { EventEmitter } from 'node:events';
 import { COMMAND } from '../../workers/control.ts';
-import { PlanError } from '../errors.ts';
+import { PlanError, PortError } from '../errors.ts';
 import type { Pktio } from '../pktio/types.ts';
 import { resolveApp } from './apps.ts';
 import { type Crew, type CrewJob, type Means, makeCrew, NO_CREW } from './crew.ts';
-import { put } from './depot.ts';
 import { drain, halt } from './ending.ts';
 import { stuck } from './failures.ts';
 import { type Ledger, settle } from './ledger.ts';
@@ -77,7 +76,7 @@ export class Run extends EventEmitter<RunEvents> {
   async abandon(reason: Error): Promise<void> {
     if (this.started === 0) {
       this.cancelled ??= reason;
-      for (const worker of this.crew.workers) if (worker.alive) worker.command(COMMAND.leave);
+      for (const worker of this.crew.workers) if (worker.alive) void worker.dismiss(reason.message);
       await this.begun;
     }
     if (this.started > 0) await this.stop();
@@ -121,7 +120,15 @@ export class Run extends EventEmitter<RunEvents> {
     if (this.ending !== undefined || !this.ports.here.includes(port)) return;
     const uses = ({ rxPort, txPorts }: CrewJob) => rxPort === port || txPorts.includes(port);
     await Promise.all(this.crew.jobs.filter(uses).map((job) => this.supervisor.detach(job)));
-    await this.standstill.insist(() => this.empty(port), EMPTY_MS);
+    if (!(await this.standstill.insist(() => this.empty(port), EMPTY_MS))) {
+      const fix = 'stop the run: its frames are taken back then';
+      const text = {
+        what: `port ${port.name}`,
+        why: 'a worker did not stand still, so its rings were not emptied',
+        fix,
+      };
+      this.tell('port-error', port.name, new PortError('PORT_NOT_EMPTIED', text), false);
+    }
     this.ports.leave(port);
     this.salvage.look();
   }
@@ -169,8 +176,7 @@ export class Run extends EventEmitter<RunEvents> {
     const start = (worker: Worker) =>
       worker.start(planOf(worker, false)).catch((error: Error) => {
         first ??= error;
-        // Not killed: what a thread has open while it loads a module would stay open.
-        for (const other of workers) if (other.alive) other.command(COMMAND.leave);
+        for (const other of workers) if (other.alive) void other.dismiss(error.message);
       });
     await Promise.all(workers.map(start));
     if (first !== undefined) throw first;
@@ -191,14 +197,12 @@ export class Run extends EventEmitter<RunEvents> {
     return sources.length > 0 && sources.every(hasEnded);
   }
 
-  /** Takes the frames out of the rings of `port`. */
+  /** Takes the frames out of the rings of `port`. They come back to the pool when it has stopped. */
   private empty(port: Pktio): void {
-    const { arena, frames } = this.means;
-    for (const queue of [...port.queues.rx, ...port.queues.tx]) {
-      const offsets = [...queue.held()];
-      queue.clear();
-      put(arena.memory, frames, offsets);
-    }
+    const queues = [...port.queues.rx, ...port.queues.tx];
+    const offsets = queues.flatMap((queue) => [...queue.held()]);
+    for (const queue of queues) queue.clear();
+    this.salvage.leave(port, offsets);
   }
 
   private async end(): Promise<RunResult> {
@@ -234,7 +238,7 @@ export class Run extends EventEmitter<RunEvents> {
     this.salvage.stop();
     await this.ports.stop();
     for (const { memory } of this.crew.workers) memory.emptyStack();
-    this.means.frames.sweep([]);
+    this.means.frames.sweep(this.salvage.kept);
     this.stuck = await this.crew.free();
     for (const worker of this.stuck) this.keep(stuck(worker));
   }

@@ -1,8 +1,10 @@
 /** One worker thread as the main thread sees it: start, command, mail, kill. Control half. */
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MessageChannel, type MessagePort, type Worker as Thread } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { Native } from '../../native/index.ts';
-import { COMMAND, CONTROL } from '../../workers/control.ts';
+import { COMMAND, CONTROL, commandOf, orderWord } from '../../workers/control.ts';
 import type { Mail, Report, WorkerPlan, WorkerResult } from '../../workers/plan.ts';
 import { fromPlainError, WorkerError } from '../errors.ts';
 import { inTime, until } from './until.ts';
@@ -10,6 +12,10 @@ import type { WorkerMemory } from './worker-memory.ts';
 
 /** How long a worker may take to load its modules and warm up, in milliseconds. */
 const READY_MS = 30_000;
+/** How long a worker may take to leave that is not wanted any more. */
+const DISMISS_MS = 2000;
+/** How long `start` waits for a thread to end that was killed before it was ready. */
+const STUCK_MS = 3000;
 
 /** What a worker tells, besides its counters. */
 export interface WorkerListener {
@@ -54,6 +60,7 @@ export class Worker {
   /** What it is to do when it does not stand still for a moment. */
   private wanted: number = COMMAND.prepare;
   private pausing = false;
+  private orders = 0;
   private isReady = false;
   private doomed: Error | undefined;
 
@@ -119,7 +126,11 @@ export class Worker {
     const task = this.pool.run({ plan, port: port2 }, { transferList: [port2], signal }) as Promise<WorkerResult>;
     this.ended = this.follow(task, this.pool.threads[0]);
     const late = setTimeout(() => this.kill('WORKER_START', `it was not ready after ${READY_MS} ms`), READY_MS);
-    const failure = await Promise.race([ready, this.ended]);
+    // A thread that is killed while it is in a system call may never end: nobody waits for it longer than this.
+    const stuck = once(signal, 'abort')
+      .then(() => sleep(STUCK_MS))
+      .then(() => this.doomed);
+    const failure = await Promise.race([ready, this.ended, stuck]);
     clearTimeout(late);
     if (!this.isReady) throw failure ?? this.error('WORKER_EXITED', 'it returned before it was ready');
     port1.unref();
@@ -164,7 +175,11 @@ export class Worker {
 
   /** Resolves to true when the worker has acted on `command` or is dead, false when it has not within `ms`. */
   acted(command: number, ms: number): Promise<boolean> {
-    return until(() => !this.alive || Atomics.load(this.memory.words, CONTROL.acknowledged) === command, ms);
+    const { words } = this.memory;
+    return until(() => {
+      const word = Atomics.load(words, CONTROL.command);
+      return !this.alive || (commandOf(word) === command && Atomics.load(words, CONTROL.acknowledged) === word);
+    }, ms);
   }
 
   post(mail: Mail): void {
@@ -178,6 +193,15 @@ export class Worker {
     if (!this.alive || this.doomed !== undefined) return;
     this.doomed = this.error(code, why, 'see the application for endless loops and waits');
     this.abort.abort();
+  }
+
+  /**
+   * Tells it to leave; ends its thread if it has not within some seconds. Not at once: what a thread has open while it
+   * loads a module would stay open.
+   */
+  async dismiss(why: string): Promise<void> {
+    this.command(COMMAND.leave);
+    if (!(await this.gone(DISMISS_MS))) this.kill('RUN_CANCELLED', why);
   }
 
   /** Resolves to true when it is not alive any more, to false when it still is after `ms` milliseconds. */
@@ -205,7 +229,7 @@ export class Worker {
   }
 
   private say(command: number): void {
-    Atomics.store(this.memory.words, CONTROL.command, command);
+    Atomics.store(this.memory.words, CONTROL.command, orderWord(++this.orders, command));
     this.wake();
   }
 

@@ -36,6 +36,8 @@ export class FakeTerminal implements Terminal {
     if (this.outputError === undefined) this.stdout += text;
   }
 
+  async written(): Promise<void> {}
+
   err(text: string): void {
     this.stderr += text;
   }

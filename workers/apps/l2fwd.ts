@@ -1,6 +1,8 @@
 /** Layer 2 forwarding: what comes in at the job's rx queue leaves by its first tx port. DPDK's and ODP's l2fwd. */
+import { PlanError } from '../../lib/errors.ts';
 import { type App, DROP } from '../../lib/queue.ts';
 import { macWords } from '../../lib/wire/mac.ts';
+import { checkOptions } from './options.ts';
 
 /** Options of `l2fwd`. */
 export interface L2fwdOptions {
@@ -8,8 +10,16 @@ export interface L2fwdOptions {
   readonly macUpdating?: boolean;
 }
 
-/** Forwards. A full tx queue drops, unless the source can wait (a file): then what is left goes with the next call. */
-export const l2fwd: App<L2fwdOptions> = ({ rx, tx: [out], txPorts: [to], frames, burst: size, options }) => {
+/**
+ * Forwards. A full tx queue drops, unless the source can wait (a file): then what is left goes with the next call.
+ * Throws PlanError `BAD_APP_OPTION`, `INCOMPLETE_JOB`.
+ */
+export const l2fwd: App<L2fwdOptions> = ({ rx, rxPort, tx: [out], txPorts: [to], frames, burst: size, options }) => {
+  checkOptions('l2fwd', options, ['macUpdating']);
+  if (rxPort === null || to === undefined) {
+    const why = `its job has no ${to === undefined ? 'tx port' : 'rx queue'}`;
+    throw new PlanError('INCOMPLETE_JOB', { what: 'l2fwd', why, fix: 'give the job an rx queue and a tx port' });
+  }
   const burst = frames.burst(size);
   const updating = options.macUpdating ?? true;
   const macs = macWords(Uint8Array.of(2, 0, 0, 0, 0, to.index), to.mac);
