@@ -5,6 +5,7 @@
  * next, comes to be what is lost, and its number is known from the ledger. Control half.
  */
 import { heldBy } from '../../workers/ledger.ts';
+import type { Pktio } from '../pktio/types.ts';
 import { DROP } from '../queue.ts';
 import type { Crew, Means } from './crew.ts';
 import { countTorn } from './death.ts';
@@ -24,6 +25,14 @@ function nameOf(reason: number): string {
   return Object.keys(DROP)[reason];
 }
 
+/** Frames that a port had in its rings when it left: its device may still use them. */
+interface Leftover {
+  readonly port: Pktio;
+  readonly offsets: readonly number[];
+}
+
+const stillUses = ({ port }: Leftover): boolean => port.state === 'started' || port.state === 'stopping';
+
 /** Brings lost frames of one run back to the pool. */
 export class Salvage {
   private readonly means: Means;
@@ -35,6 +44,7 @@ export class Salvage {
   /** Offsets that were nowhere at each look since `missing` last changed; the lost ones are among them. */
   private candidates: Int32Array | undefined;
   private expected = 0;
+  private leftovers: Leftover[] = [];
   /** The last worker that died since a look: what is in no counter is its doing. */
   private dead: Worker | undefined;
   private timer: NodeJS.Timeout | undefined;
@@ -73,6 +83,12 @@ export class Salvage {
     await this.try();
   }
 
+  /** Brings `offsets` back when `port` has stopped: until then its device may write to them. */
+  leave(port: Pktio, offsets: readonly number[]): void {
+    if (offsets.length > 0) this.leftovers.push({ port, offsets });
+    this.look();
+  }
+
   stop(): void {
     this.stopped = true;
     clearTimeout(this.timer);
@@ -80,11 +96,18 @@ export class Salvage {
 
   /** Once nobody works any more: what the last of the dead took with them is counted too. */
   settle(): void {
+    this.takeLeftovers();
     if (this.dead !== undefined) this.countTorn(this.nowhere());
   }
 
+  /** Frames that a device may still use, though its port has left the run. */
+  get kept(): readonly (readonly number[])[] {
+    return this.leftovers.filter(stillUses).map(({ offsets }) => offsets);
+  }
+
   private later(): void {
-    if (this.stopped || (this.missing === 0 && this.dead === undefined)) return;
+    const done = this.missing === 0 && this.dead === undefined && this.leftovers.length === 0;
+    if (this.stopped || done) return;
     this.timer = setTimeout(() => void this.try(), this.waitMs);
     this.waitMs = Math.min(LAST_MS, this.waitMs * 2);
   }
@@ -99,6 +122,7 @@ export class Salvage {
 
   /** Only while all workers stand still. */
   private narrow(): void {
+    this.takeLeftovers();
     const nowhere = this.nowhere();
     if (this.dead !== undefined) {
       this.countTorn(nowhere);
@@ -118,10 +142,16 @@ export class Salvage {
     this.expected = 0;
   }
 
+  private takeLeftovers(): void {
+    const { arena, frames } = this.means;
+    for (const leftover of this.leftovers) if (!stillUses(leftover)) put(arena.memory, frames, leftover.offsets);
+    this.leftovers = this.leftovers.filter(stillUses);
+  }
+
   private nowhere(): Int32Array {
     const { arena, frames } = this.means;
     const stacks = this.crew().workers.map(({ memory }) => memory.stackedFrames());
-    return nowhere(arena.memory, frames, [...stacks, ...this.ports.rings()]);
+    return nowhere(arena.memory, frames, [...stacks, ...this.ports.rings(), ...this.kept]);
   }
 
   /** A thread that was ended between two steps may have taken frames that it had not counted yet, or the other way. */
