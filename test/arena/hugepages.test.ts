@@ -54,9 +54,12 @@ describe('without huge pages', () => {
 /** Has the kernel reserve pages for these tests; returns how many are free then. */
 function reserved(): number {
   try {
-    const before = readFileSync(RESERVE, 'utf8');
+    const read = () => Number(readFileSync(RESERVE, 'utf8'));
+    const before = read();
     writeFileSync(RESERVE, reserveHugePages(WANTED).split(' ')[1] as string);
-    afterAll(() => writeFileSync(RESERVE, before));
+    const added = read() - before;
+    // Not `before`: other programs may have changed it meanwhile.
+    afterAll(() => writeFileSync(RESERVE, String(Math.max(0, read() - added))));
   } catch {
     // Not root, or no such pages in this kernel.
   }
