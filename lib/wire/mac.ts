@@ -41,5 +41,26 @@ export function putMacs(i32: Int32Array, at: number, words: Int32Array): void {
   i32[w + 2] = words[2];
 }
 
+/** As `putMacs`, for the first `count` frames of a burst: `offsets` are those of its packets. */
+export function putBurstMacs(i32: Int32Array, offsets: Int32Array, count: number, words: Int32Array): void {
+  const a = words[0];
+  const b = words[1];
+  const c = words[2];
+  const pairs = count & ~1;
+  let i = 0;
+  // By twos: V8 loads a view's base and length for every turn of a loop.
+  for (; i < pairs; i = (i + 2) | 0) {
+    const w = offsets[i] >>> 2;
+    const x = offsets[(i + 1) | 0] >>> 2;
+    i32[w] = a;
+    i32[(w + 1) | 0] = b;
+    i32[(w + 2) | 0] = c;
+    i32[x] = a;
+    i32[(x + 1) | 0] = b;
+    i32[(x + 2) | 0] = c;
+  }
+  if (i < count) putMacs(i32, offsets[i], words);
+}
+
 /** True for a group address, broadcast included (the I/G bit, IEEE 802-2014 §8.2.2). */
 export const isGroupMac = (u8: Uint8Array, at: number): boolean => (u8[at] & 1) === 1;

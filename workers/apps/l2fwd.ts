@@ -1,7 +1,7 @@
 /** Layer 2 forwarding: what comes in at the job's rx queue leaves by its first tx port. DPDK's and ODP's l2fwd. */
 import { PlanError } from '../../lib/errors.ts';
 import { type App, DROP } from '../../lib/queue.ts';
-import { macWords } from '../../lib/wire/mac.ts';
+import { macWords, putBurstMacs } from '../../lib/wire/mac.ts';
 import { checkOptions } from './options.ts';
 
 /** Options of `l2fwd`. */
@@ -24,7 +24,6 @@ export const l2fwd: App<L2fwdOptions> = ({ rx, rxPort, tx: [out], txPorts: [to],
   const updating = options.macUpdating ?? true;
   const macs = macWords(Uint8Array.of(2, 0, 0, 0, 0, to.index), to.mac);
   const { i32 } = frames;
-  const [first, second, third] = macs;
   const { patient } = rx;
   let from = 0; // first frame of the burst that is still ours
 
@@ -33,15 +32,7 @@ export const l2fwd: App<L2fwdOptions> = ({ rx, rxPort, tx: [out], txPorts: [to],
     if (from === burst.count) {
       from = 0;
       if (rx.receive(burst) === 0) return 0;
-      const n = burst.count;
-      if (updating) {
-        for (let i = 0; i < n; i = (i + 1) | 0) {
-          const w = offsets[i] >>> 2;
-          i32[w] = first;
-          i32[(w + 1) | 0] = second;
-          i32[(w + 2) | 0] = third;
-        }
-      }
+      if (updating) putBurstMacs(i32, offsets, burst.count, macs);
     }
     const sent = out.transmit(burst, from, burst.count);
     from = (from + sent) | 0;
