@@ -23,6 +23,10 @@ describe('documents', () => {
       expect(read(file), `${document}: listing of ${file}`).toContain(code);
   });
 
+  it.each(documents)('%s has no gaps', (document) => {
+    expect(read(document)).not.toMatch(/@@|TODO|TBD/);
+  });
+
   it('shows the loop driver in the guide to writing one', () => {
     expect(listings(read('docs/writing-a-driver.md')).length).toBeGreaterThanOrEqual(5);
   });
