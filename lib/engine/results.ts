@@ -75,7 +75,7 @@ export function workerStats(worker: Worker, jobs: readonly JobStats[]): WorkerSt
   return {
     worker: worker.id,
     cpu: worker.cpu,
-    state: worker.alive ? STATE_NAMES[worker.state] : 'dead',
+    state: worker.alive || worker.state === STATE.left ? STATE_NAMES[worker.state] : 'dead',
     counters: worker.memory.counters(),
     packets: mine.reduce((sum, { frames }) => sum + frames.delivered + frames.allocated, 0n),
   };

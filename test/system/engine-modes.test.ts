@@ -130,7 +130,7 @@ it('tells what its workers do: awake, asleep, interrupted', async () => {
   expect(seconds).toBeGreaterThan(0.1);
   expect(jobs.map(({ job: number, state, failures }) => [number, state, failures])).toEqual([[0, 'running', 0], [1, 'running', 0]]); // biome-ignore format: a table
   const { workers: after, seconds: whole } = await stopBalanced(run);
-  expect(after.map((worker) => worker.state)).toEqual(after.map(() => 'dead'));
+  expect(after.map((worker) => worker.state)).toEqual(after.map(() => 'left'));
   expect(whole).toBeGreaterThanOrEqual(seconds);
 });
 

@@ -83,8 +83,10 @@ it.each(['hanging', 'busy'])('while a worker is %s: it is ended, and the rest is
   const events = eventsOf(run);
   await eventually('it hangs', () => run.stats().jobs[0].frames.delivered >= 32n * 10n);
   const { jobs, errors, workers } = await stopBalanced(run);
-  expect(jobs[0].frames.dropped_app_died).toBeGreaterThan(0n);
-  expect(workers.map((worker) => worker.state)).toEqual(workers.map(() => 'dead'));
+  // `busy` may have been ended with nothing in its hands; what it had is counted in any case.
+  if (name === 'hanging') expect(jobs[0].frames.dropped_app_died).toBe(32n);
+  expect(jobs[0].state).toBe('down');
+  expect(workers.map((worker) => worker.state)).toEqual(workers.map(() => 'left'));
   expect(events).toEqual(['worker-failed 0 WORKER_STALLED']);
   expect(errors).toMatchObject([{ code: 'WORKER_STALLED' }]);
   await engine.close();
