@@ -86,7 +86,7 @@ it.each(['hanging', 'busy'])('while a worker is %s: it is ended, and the rest is
   // `busy` may have been ended with nothing in its hands; what it had is counted in any case.
   if (name === 'hanging') expect(jobs[0].frames.dropped_app_died).toBe(32n);
   expect(jobs[0].state).toBe('down');
-  expect(workers.map((worker) => worker.state)).toEqual(workers.map(() => 'left'));
+  expect(workers.map((worker) => worker.state)).toEqual(workers.map(() => 'dead'));
   expect(events).toEqual(['worker-failed 0 WORKER_STALLED']);
   expect(errors).toMatchObject([{ code: 'WORKER_STALLED' }]);
   await engine.close();
