@@ -200,13 +200,23 @@ export class Engine {
   }
 
   private async shutDown(): Promise<void> {
-    try {
-      await this.current?.abandon(closed());
-      await this.framework.stop();
-      this.means.frames.close();
-    } finally {
-      this.means.arena.close();
+    const { frames, arena } = this.means;
+    const steps = [
+      () => this.current?.abandon(closed()),
+      () => this.framework.stop(),
+      () => frames.close(),
+      () => arena.close(),
+    ];
+    const errors: unknown[] = [];
+    // Whatever fails, the rest is given back all the same.
+    for (const step of steps) {
+      try {
+        await step();
+      } catch (error) {
+        errors.push(error);
+      }
     }
+    if (errors.length > 0) throw errors[0];
   }
 
   private requireOpen(): void {

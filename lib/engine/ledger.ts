@@ -100,3 +100,10 @@ export function settle(
     ports,
   });
 }
+
+/** The ledger of a run whose books could not be closed because of `error`. */
+export function unknown(pool: FramePool, error: Error): Ledger {
+  const total = pool.plan.count;
+  const none = { free: 0, inRings: 0, held: 0, lost: 0, missing: total };
+  return { total, ...none, errors: [`the books could not be closed: ${error.message}`], balanced: false };
+}

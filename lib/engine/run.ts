@@ -7,7 +7,7 @@ import { resolveApp } from './apps.ts';
 import { type Crew, type CrewJob, type Means, makeCrew, NO_CREW } from './crew.ts';
 import { drain, halt } from './ending.ts';
 import { stuck } from './failures.ts';
-import { type Ledger, settle } from './ledger.ts';
+import { type Ledger, settle, unknown } from './ledger.ts';
 import { jobStats, type RunEvents, type RunResult, type RunStats, workerStats } from './results.ts';
 import { RunPorts } from './run-ports.ts';
 import { Salvage } from './salvage.ts';
@@ -213,9 +213,7 @@ export class Run extends EventEmitter<RunEvents> {
     this.salvage.stop();
     await this.standstill.over();
     const { seconds } = this.stats();
-    await this.ports.flush();
-    this.salvage.settle();
-    const ledger = this.balance();
+    const ledger = await this.balance();
     const stats = { ...this.stats(), seconds, framesMissing: ledger.lost };
     await this.tearDown();
     const result = { ...stats, ledger, errors: this.errors };
@@ -225,12 +223,19 @@ export class Run extends EventEmitter<RunEvents> {
   }
 
   /** Nobody works any more: adds everything up, and counts what is left as stopped. */
-  private balance(): Ledger {
+  private async balance(): Promise<Ledger> {
     const { jobs, workers } = this.crew;
-    const ledger = settle(this.means.frames, workers, jobs, this.ports.figures(), this.salvage.missing);
-    for (const { worker, index, state } of jobs) if (state !== 'detached') worker.memory.writeOff(index);
-    for (const { queues } of this.ports.here) for (const queue of queues.tx) queue.clear();
-    return ledger;
+    try {
+      await this.ports.flush();
+      this.salvage.settle();
+      const ledger = settle(this.means.frames, workers, jobs, this.ports.figures(), this.salvage.missing);
+      for (const { worker, index, state } of jobs) if (state !== 'detached') worker.memory.writeOff(index);
+      for (const { queues } of this.ports.here) for (const queue of queues.tx) queue.clear();
+      return ledger;
+    } catch (error) {
+      this.keep(error as Error); // a driver that cannot say what it has must not keep the run from ending
+      return unknown(this.means.frames, error as Error);
+    }
   }
 
   /** Stops the ports, frees the workers, and takes all frames back into the pool. */

@@ -201,7 +201,9 @@ export class Supervisor {
       if (this.stopped) return ended();
       await worker.start(this.crew().planOf(worker, true));
     } catch (error) {
-      this.died(worker, error as Error); // it did not come up: as if it had died once more
+      // It did not come up: as if it had died once more. A thread that is stuck has not ended; that is waited for.
+      if (worker.alive) worker.whenEnded(() => this.died(worker, error as Error));
+      else this.died(worker, error as Error);
       return error as Error;
     }
     if (this.stopped) return undefined; // whoever stopped us tells it to leave

@@ -44,7 +44,6 @@ describe('an application that throws', () => {
     await eventually('all frames are back', () => run.stats().framesMissing === 0);
     const result = await stopBalanced(run);
     expectCounted(result);
-    expect(result.ledger.lost).toBe(0);
     // It grabs one burst each time, and nothing else happens to it.
     const { failures, frames } = result.jobs[0];
     expect(frames.dropped_app_died).toBe(32n * BigInt(failures));
@@ -125,6 +124,24 @@ describe.each(DEADLY)('an application that is %s', (name, code, why, options = {
     if (result.workers.length > 1) expect(result.jobs[1].failures).toBe(0);
     expect(belongings().threads).toBeLessThanOrEqual(threads);
   });
+});
+
+it('an application that waits in a system call is told of, and started again when that has returned', {
+  timeout: 60_000,
+}, async () => {
+  const engine = await engineWith(PORTS, QUICK);
+  const run = await engine.run([bad('waiting', { seconds: 8, after: 10 }), bystander]);
+  const events = eventsOf(run);
+  await eventually('it is up again', () => events.includes('worker-restarted 0'), 40_000);
+  expect(events.slice(0, 3)).toEqual([
+    'worker-failed 0 WORKER_STUCK',
+    'worker-failed 0 WORKER_STALLED',
+    'worker-restarted 0',
+  ]);
+  const result = await run.stop();
+  expectCounted(result);
+  if (result.workers.length > 1) expect(result.jobs[1].failures).toBe(0);
+  await engine.close();
 });
 
 describe('an application that cannot be made', () => {

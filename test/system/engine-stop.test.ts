@@ -188,6 +188,27 @@ it('a second run is refused while the first goes on, and while it starts', async
   await stopBalanced(await engine.run([job(forward, 'null:c', ['null:d'])]));
 });
 
+it('a driver that fails at the end does not keep the run from ending, or the rest from being given back', async () => {
+  const engine = await engineWith(PORTS);
+  const before = { ...belongings(), used: engine.arena.used };
+  for (const method of ['held', 'settle', 'clear'] as const) {
+    const run = await engine.run([job(forward, 'null:a', ['null:b'])]);
+    const [queue] = engine.ports.get('null:b')?.queues.tx ?? [];
+    Object.assign(queue, {
+      [method]: () => {
+        throw new Error(`${method} is broken`);
+      },
+    });
+    const { ledger, errors } = await run.stop();
+    expect(ledger.balanced).toBe(false);
+    expect(ledger.errors.join()).toContain(`${method} is broken`);
+    expect(errors[0].message).toContain(`${method} is broken`);
+    await givenBack(before);
+    expect(engine.arena.used).toEqual(before.used);
+  }
+  await stopBalanced(await engine.run([job(forward, 'null:a', ['null:b'])]));
+});
+
 it('await using closes it', async () => {
   let mapped = () => [{}] as readonly unknown[];
   {
