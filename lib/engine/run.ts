@@ -42,6 +42,7 @@ export class Run extends EventEmitter<RunEvents> {
   /** Resolves when packets flow, or the start has failed and everything is as before. */
   private begun: Promise<void> = Promise.resolve();
   private cancelled: Error | undefined;
+  private last: RunStats | undefined;
   private stuck: readonly Worker[] = [];
 
   /** Use `engine.run`. */
@@ -87,8 +88,9 @@ export class Run extends EventEmitter<RunEvents> {
     return this.stuck.filter((worker) => worker.alive);
   }
 
-  /** Figures of this moment. */
+  /** Figures of this moment; the last ones when the run has ended. */
   stats(): RunStats {
+    if (this.last !== undefined) return this.last;
     const jobs = this.crew.jobs.map(jobStats);
     return {
       seconds: this.started === 0 ? 0 : (performance.now() - this.started) / 1000,
@@ -214,9 +216,10 @@ export class Run extends EventEmitter<RunEvents> {
     await this.standstill.over();
     const { seconds } = this.stats();
     const ledger = await this.balance();
-    const stats = { ...this.stats(), seconds, framesMissing: ledger.lost };
+    // Where these figures are read from is given back now.
+    this.last = { ...this.stats(), seconds, framesMissing: ledger.lost };
     await this.tearDown();
-    const result = { ...stats, ledger, errors: this.errors };
+    const result = { ...this.last, ledger, errors: this.errors };
     this.finish(result);
     this.tell('end', result);
     return result;
