@@ -19,6 +19,9 @@ export default defineConfig({
     // Workers are pinned: the engines of two files at once would fight for the same cpus.
     fileParallelism: false,
     testTimeout: 20_000,
+    // On a machine that others use, a thread may wait for its cpu longer than what it is tested for. A test that passes
+    // only when tried again says so in its line: (retry x1).
+    retry: process.env.CI ? 2 : 0,
     // Run by Node itself, like in the workers.
     server: { deps: { external: [/\/dist\//] } },
   },

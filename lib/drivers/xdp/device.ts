@@ -233,7 +233,7 @@ class XdpDevice implements PortDevice {
 
   link(): LinkInfo {
     const link = this.devio.link();
-    const up = link !== undefined && link.up && link.carrier;
+    const up = link?.up === true && link.carrier;
     const common = { speed: 0, duplex: 'unknown', autoneg: false, media: link?.kind || 'ethernet' } as const;
     if (up) return { ...common, status: 'up' };
     const why = link === undefined ? 'it has gone' : link.up ? 'no carrier' : `it is down: ip link set ${link.name} up`;
