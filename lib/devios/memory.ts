@@ -98,17 +98,29 @@ class ArenaMemory implements MemoryDevio {
   }
 
   close(): void {
-    for (const offset of this.offsets) this.arena.free(offset);
-    for (const fd of this.fds) this.arena.native.close(fd);
+    const { arena, commons } = this;
+    const { native } = arena;
+    const left = [...commons].filter(([, { holders }]) => holders.delete(this) && holders.size === 0);
+    for (const [key] of left) commons.delete(key);
+    const offsets = [...this.offsets, ...left.map(([, { thing }]) => thing.offset)];
+    const fds = [...this.fds, ...left.map(([, { thing }]) => thing.fd)];
     this.offsets.clear();
     this.fds.clear();
-    for (const [key, { thing, holders }] of this.commons) {
-      if (!holders.delete(this) || holders.size > 0) continue;
-      this.commons.delete(key);
-      this.arena.free(thing.offset);
-      this.arena.native.close(thing.fd);
+    doAll([...offsets.map((offset) => () => arena.free(offset)), ...fds.map((fd) => () => native.close(fd))]);
+  }
+}
+
+/** Takes all `steps`, whatever becomes of the others, then throws the first error if there was one. */
+function doAll(steps: readonly (() => void)[]): void {
+  const errors: unknown[] = [];
+  for (const step of steps) {
+    try {
+      step();
+    } catch (error) {
+      errors.push(error);
     }
   }
+  if (errors.length > 0) throw errors[0];
 }
 
 /** Makes the provider for the devices of one enumerator api (memory ports, files): nothing there can refuse. */

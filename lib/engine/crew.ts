@@ -58,8 +58,14 @@ export interface Crew {
   readonly jobs: readonly CrewJob[];
   /** What `worker` is to do now: its jobs that are attached, with the applications that they have now. */
   planOf(worker: Worker, restarted: boolean): WorkerPlan;
-  /** Ends the threads and gives the memory back. Resolves to the workers whose threads have not ended. */
-  free(): Promise<readonly Worker[]>;
+  /** Ends the threads and gives everything back, whatever fails. */
+  free(): Promise<Remains>;
+}
+
+/** What is left of a crew: workers whose threads have not ended, and what went wrong. */
+export interface Remains {
+  readonly stuck: readonly Worker[];
+  readonly errors: readonly Error[];
 }
 
 /** No workers yet. */
@@ -69,7 +75,7 @@ export const NO_CREW: Crew = {
   planOf: () => {
     throw new Error('there is no crew');
   },
-  free: async () => [],
+  free: async () => ({ stuck: [], errors: [] }),
 };
 
 /** Longest wait for the threads to end, in milliseconds: they are idle, unless one is stuck. */
@@ -185,20 +191,30 @@ export async function makeCrew(
     };
   };
 
-  const release = ({ memory, fds }: Place): void => {
-    for (const fd of fds.splice(0)) native.close(fd);
-    // A closed arena has taken all of its memory back.
-    if (arena.mapped().length > 0) memory.free();
+  const errors: Error[] = [];
+  const attempt = (action: () => void): void => {
+    try {
+      action();
+    } catch (error) {
+      errors.push(error as Error);
+    }
   };
 
-  const free = async (): Promise<readonly Worker[]> => {
+  const release = ({ memory, fds }: Place): void => {
+    for (const fd of fds.splice(0)) attempt(() => native.close(fd));
+    // A closed arena has taken all of its memory back.
+    if (arena.mapped().length > 0) attempt(() => memory.free());
+  };
+
+  const free = async (): Promise<Remains> => {
     const closed = await Promise.all(places.map(({ worker }) => worker?.close(CLOSE_MS) ?? true));
     for (const [i, place] of places.entries()) {
       // A thread that is stuck may still write to its memory, and wait on its fds, until it has ended.
       if (closed[i]) release(place);
       else place.worker?.whenEnded(() => release(place));
     }
-    return places.flatMap(({ worker }, i) => (closed[i] || worker === undefined ? [] : [worker]));
+    const stuck = places.flatMap(({ worker }, i) => (closed[i] || worker === undefined ? [] : [worker]));
+    return { stuck, errors };
   };
 
   try {

@@ -247,8 +247,9 @@ export class Run extends EventEmitter<RunEvents> {
     await this.ports.stop();
     for (const { memory } of this.crew.workers) memory.emptyStack();
     this.means.frames.sweep(this.salvage.kept);
-    this.stuck = await this.crew.free();
-    for (const worker of this.stuck) this.keep(stuck(worker));
+    const { stuck: threads, errors } = await this.crew.free();
+    this.stuck = threads;
+    for (const error of [...threads.map(stuck), ...errors]) this.keep(error);
   }
 
   private keep(error: Error): void {

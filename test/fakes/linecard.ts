@@ -92,7 +92,7 @@ export const threads = (): string[] => readdirSync('/proc/self/task');
 export const belongings = (): Belongings => ({ fds: openFds().size, threads: threads().length });
 
 /** Resolves when the process has no more than `before`: the last threads may take a moment to go. */
-export async function givenBack(before: Belongings): Promise<void> {
+export async function givenBack(before: Belongings, after = ''): Promise<void> {
   const more = () => {
     const now = belongings();
     return now.fds > before.fds || now.threads > before.threads;
@@ -100,7 +100,7 @@ export async function givenBack(before: Belongings): Promise<void> {
   const end = performance.now() + 10_000;
   while (more() && performance.now() < end) await sleep(10);
   const now = belongings();
-  expect(now.fds, [...openFds().values()].join(' ')).toBeLessThanOrEqual(before.fds);
+  expect(now.fds, `${after}: ${[...openFds().values()].join(' ')}`).toBeLessThanOrEqual(before.fds);
   expect(now.threads).toBeLessThanOrEqual(before.threads);
 }
 
