@@ -5,6 +5,14 @@ import type { Capability, PortConfig, Range } from './types.ts';
 
 type Refuse = (code: string, key: string, why: string, fix: string) => never;
 
+/** A value as a message shows it: anything may have been given, also what cannot be made a string. */
+const shown = (value: unknown): string =>
+  typeof value === 'object' && value !== null
+    ? 'an object'
+    : typeof value === 'function'
+      ? 'a function'
+      : String(value);
+
 const COUNTS = ['rxQueues', 'txQueues', 'rxRing', 'txRing', 'mtu'] as const;
 
 function refuser(port: string): Refuse {
@@ -17,12 +25,12 @@ function checkCount(key: (typeof COUNTS)[number], value: unknown, range: Range, 
   if (range.min === range.max) refuse('UNSUPPORTED_SETTING', key, 'this port cannot change it', 'leave it out');
   const inside = Number.isInteger(value) && (value as number) >= range.min && (value as number) <= range.max;
   if (!inside) {
-    const why = `${String(value)} is not a whole number from ${range.min} to ${range.max}`;
+    const why = `${shown(value)} is not a whole number from ${range.min} to ${range.max}`;
     refuse('BAD_SETTING', key, why, 'give one in that range');
   }
   const isRing = key === 'rxRing' || key === 'txRing';
   if (isRing && ((value as number) & ((value as number) - 1)) !== 0) {
-    refuse('BAD_SETTING', key, `${String(value)} is not a power of two`, 'use 256, 512, 1024 …');
+    refuse('BAD_SETTING', key, `${shown(value)} is not a power of two`, 'use 256, 512, 1024 …');
   }
 }
 
@@ -43,12 +51,13 @@ function checkMac(value: unknown, capability: Capability, refuse: Refuse): strin
   if (!capability.setMac) refuse('UNSUPPORTED_SETTING', 'mac', 'this port cannot change its address', 'leave it out');
   let bytes: Uint8Array;
   try {
-    bytes = parseMac(value as string);
+    bytes = parseMac(typeof value === 'string' ? value : '');
   } catch {
-    const why = `"${String(value)}" is not six hexadecimal bytes with colons between them`;
+    const why = `"${shown(value)}" is not six hexadecimal bytes with colons between them`;
     return refuse('BAD_MAC', 'mac', why, 'write it like 02:00:00:00:00:01');
   }
-  if (isGroupMac(bytes, 0)) refuse('BAD_MAC', 'mac', `${value} is a group address`, 'use one whose first byte is even');
+  if (isGroupMac(bytes, 0))
+    refuse('BAD_MAC', 'mac', `${shown(value)} is a group address`, 'use one whose first byte is even');
   if (bytes.every((b) => b === 0)) refuse('BAD_MAC', 'mac', 'it is all zeros', 'use an address of its own');
   return formatMac(bytes);
 }

@@ -63,6 +63,8 @@ describe('settings', () => {
     ['BAD_SETTING', { mtu: '1400' }, 'setting mtu: 1400 is not a whole number'],
     ['BAD_SETTING', { mtu: Number.NaN }, 'setting mtu: NaN is not a whole number'],
     ['BAD_SETTING', { mtu: null }, 'setting mtu: null is not a whole number'],
+    ['BAD_SETTING', { mtu: { toString: null } }, 'setting mtu: an object is not a whole number'],
+    ['BAD_MAC', { mac: ['02:00:00:00:00:02'] }, 'setting mac: "an object" is not six'],
     ['BAD_SETTING', { rxQueues: 0 }, 'setting rxQueues: 0 is not a whole number from 1 to 8'],
     ['BAD_SETTING', { txQueues: 9 }, 'setting txQueues: 9 is not a whole number from 1 to 8'],
     ['BAD_SETTING', { txRing: 100 }, 'setting txRing: 100 is not a power of two; use 256, 512, 1024'],
@@ -111,6 +113,7 @@ describe('settings', () => {
         }
         expect(JSON.stringify(CURRENT)).toBe(before);
       }),
+      { numRuns: 1000 },
     );
   });
 });
