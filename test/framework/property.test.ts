@@ -62,7 +62,9 @@ class World {
     const tag = this.drivers.length;
     driver.onProbe = (device, devio) => {
       const counts = this.probes.get(device) ?? new Map<string, number>();
-      const key = `${tag} ${devio.api.name} ${devio.backend}`;
+      // One registered anew, under the key of one that has gone, is another: for devios as for drivers.
+      const through = this.devios.findIndex((provider) => provider.opened.some((opened) => opened === devio));
+      const key = `${tag} ${through}`;
       this.probes.set(device, counts.set(key, (counts.get(key) ?? 0) + 1));
       return this.#call(`probe ${device.state}`, 'probe probing');
     };

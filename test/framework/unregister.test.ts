@@ -108,6 +108,21 @@ describe('defect 57: unregistering a devio', () => {
     await framework.unregisterDevio(second);
     expect([at('a').devio?.backend, driver.probes.length]).toEqual(['memory', 1]);
   });
+
+  it('while a probe goes on through it: one registered under its key afterwards is another, and is tried', async () => {
+    const { framework, io, driver, at } = makeWorld();
+    const next = new FakeDevioProvider({ version: '2.0.0' });
+    let gone: Promise<void> | undefined;
+    driver.onProbe = () => {
+      gone ??= framework.unregisterDevio(io);
+    };
+    await framework.start();
+    await gone;
+    expect([at('a').state, driver.probes.length, io.opened.map((d) => d.closes)]).toEqual(['unbound', 1, [1]]);
+    framework.registerDevio(next);
+    await framework.settled();
+    expect([at('a').state, driver.probes.length, next.opened.map((d) => d.closes)]).toEqual(['bound', 2, [0]]);
+  });
 });
 
 describe('defect 57: unregistering an enumerator or a class', () => {
