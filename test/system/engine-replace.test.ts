@@ -40,7 +40,7 @@ it('while packets flow: the new one runs, nothing is lost, and nothing else is d
     expect(Object.keys(run.stats().jobs[1].counters)).toEqual([`new ${i}`]);
   }
   const { jobs, ledger, ports } = await stopBalanced(run);
-  expect(ledger.missing).toBe(0);
+  expect(ledger.lost).toBe(0);
   const { delivered, accepted, dropped_tx_full } = jobs[1].frames;
   expect(delivered).toBe(accepted + dropped_tx_full);
   expect(delivered).toBe(ports['pair:a/0'].tx.completed);

@@ -5,8 +5,8 @@ const TRIPS = 100_000;
 
 /**
  * One frame between two sleepers: with each of its trips one worker must be woken. A wake-up that is lost shows as a
- * sleep that came to its end by itself, and a frame that was 100 ms late. Either may happen on a machine that is too busy;
- * both at once do not, trip after trip.
+ * sleep that came to its end by itself, and a frame that was 100 ms late for want of nothing else (what the thread waited
+ * for a cpu is taken off). On a busy machine there is the one or the other, but not both in one worker.
  */
 it.each([
   ['interrupt', 0],
@@ -33,10 +33,12 @@ it.each([
     }
     const { jobs, workers, ledger } = await stopBalanced(run);
     expect(ledger.missing).toBe(0);
-    const sleeps = workers.map(({ counters }) => counters.sleeps);
-    const unwoken = workers.reduce((sum, { counters }) => sum + counters.sleeps - counters.interrupts, 0n);
-    const late = jobs.reduce((sum, { counters }) => sum + counters.late, 0n);
-    for (const n of sleeps) expect(n).toBeGreaterThan(1000n); // or this has tested nothing
-    expect(Number(late < unwoken ? late : unwoken), `${late} late, ${unwoken} not woken`).toBe(0);
+    for (const { counters } of workers) expect(counters.sleeps).toBeGreaterThan(1000n); // or this has tested nothing
+    const lost = workers.map(({ worker, counters }) => {
+      const late = jobs.filter((j) => j.worker === worker).reduce((sum, j) => sum + j.counters.late, 0n);
+      const unwoken = counters.sleeps - counters.interrupts;
+      return late < unwoken ? late : unwoken;
+    });
+    expect(lost).toEqual([0n, 0n]);
   },
 );

@@ -1,6 +1,6 @@
 // Applications that do what they should: forward, swap what they say about themselves, hold back, count.
-import { readFileSync } from 'node:fs';
 import { DROP } from 'linecard/queue';
+import { makeWaited } from './run-queue.mjs';
 
 /** What comes in leaves by the first tx port; what does not fit is dropped. */
 export const forward = ({ rx, tx: [out], frames, burst: size }) => {
@@ -75,7 +75,7 @@ export const lengths = ({ tx: [out], frames, finish, options, counter }) => {
 export const watching = ({ clock, counter, options, ...context }) => {
   const gaps = counter('gaps');
   const poll = forward(context);
-  const waited = () => Number(readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ')[1]);
+  const waited = makeWaited();
   let last = clock.now();
   let lastWaited = waited();
   let looked = last;

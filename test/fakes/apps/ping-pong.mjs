@@ -1,5 +1,7 @@
 // One frame goes to and fro between two workers, each of which stalls at random before it sends: where a wake-up can be lost, it is.
 
+import { makeWaited } from './run-queue.mjs';
+
 /** Nanoseconds by which a frame is late that nobody was woken for: the longest sleep, less a little. */
 const LATE_NS = 95_000_000;
 const STAMP = 16;
@@ -26,11 +28,14 @@ const player = ({ rx, tx: [out], frames, clock, counter, finish, options }) => {
   const trips = counter('trips');
   const late = counter('late');
   const stall = makeStall(options.seed);
+  const waited = makeWaited();
+  let before = waited();
   let left = options.count;
   let serve = options.serve === true;
 
   function send() {
     stall();
+    before = waited();
     frames.view.setFloat64(burst.offsets[0] + STAMP, clock.now());
     burst.lengths[0] = 60;
     return out.transmit(burst, 0, 1);
@@ -42,7 +47,8 @@ const player = ({ rx, tx: [out], frames, clock, counter, finish, options }) => {
       return send();
     }
     if (rx.receive(burst) === 0) return 0;
-    if (clock.now() - frames.view.getFloat64(burst.offsets[0] + STAMP) > LATE_NS) late(1);
+    const took = clock.now() - frames.view.getFloat64(burst.offsets[0] + STAMP);
+    if (took > LATE_NS && took - (waited() - before) > LATE_NS) late(1);
     trips(1);
     if (--left > 0) return send();
     frames.free(burst, 0, 1);
