@@ -12,7 +12,7 @@ const VERSIONS = { 20: '20.20.2', 22: '22.23.3', 24: '24.21.0', 26: '26.10.0' };
 const TESTS = [
   ...['arena/', 'native/', 'pktio/', 'devios/', 'drivers/', 'engine/', 'workers/'],
   // The long ones among the engine's system tests run on one version: they are of deaths and leaks, not of V8.
-  ...['bad-input', 'debug', 'failures', 'modes', 'standstill', 'wakeups'].map((name) => `system/engine-${name}`),
+  ...['bad-input', 'debug', 'modes', 'standstill'].map((name) => `system/engine-${name}`),
 ];
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
