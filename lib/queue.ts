@@ -111,6 +111,8 @@ export interface QueuePlan {
   readonly maxLength: number;
   /** What this driver's two halves say to each other. */
   readonly data: Readonly<Record<string, number>>;
+  /** Address spaces of a peer, where the other side's memory is not in the arena: never ours, never another peer's. */
+  readonly peer?: readonly SharedArrayBuffer[];
 }
 
 /** What a queue is given besides its plan: the worker it will live in. */

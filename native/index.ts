@@ -20,8 +20,10 @@ export interface Native {
   /** Locks a file, exclusively unless `shared`, or throws EWOULDBLOCK at once. The lock ends when the file is closed. */
   flock(fd: number, shared?: boolean): void;
   epollCreate(): number;
-  /** Adds `fd`, edge-triggered. */
+  /** Adds `fd`, edge-triggered. It may be an epoll set itself: what becomes ready in it wakes this one too. */
   epollAdd(epoll: number, fd: number): void;
+  /** Takes `fd` out again; to be done before it is closed when others have the same open file. */
+  epollRemove(epoll: number, fd: number): void;
   /**
    * Waits for at most `us` microseconds (and never more than a second); returns how many fds are ready. 0 also when a
    * signal came.

@@ -10,9 +10,13 @@ const ERRORS = /^lib\/(errors|system-error)\.ts$/;
 const QUEUE = /^lib\/queue\.ts$/;
 const LAYOUT = /^lib\/layout\.ts$/;
 const WIRE = /^lib\/wire\//;
+/** virtio's tables: what drivers, devices and queues share. */
+const VIRTIO = /^lib\/virtio\/(features|net|ring)\.ts$/;
+const VIRTIO_CONTROL = /^lib\/virtio\//;
+const VHOST_USER = /^lib\/vhost-user\//;
 const ARENA = /^lib\/arena\//;
 /** The arena's views: what both halves use. */
-const VIEWS = /^lib\/arena\/(counters|frame-stack|frames-plan|lengths|order|ring)\.ts$/;
+const VIEWS = /^lib\/arena\/(counters|frame-stack|frames-plan|gate|lengths|order|ring)\.ts$/;
 const NATIVE = /^native\/index\.ts$/;
 const FRAMEWORK = /^lib\/framework\//;
 const KERNEL = /^lib\/(bpf|netlink)\//;
@@ -42,6 +46,19 @@ const LAYERS: readonly Layer[] = [
   { name: 'queue contract', files: QUEUE, may: [] },
   { name: 'layout', files: LAYOUT, may: [ERRORS] },
   { name: 'wire', files: WIRE, may: [WIRE, ERRORS] },
+  { name: 'virtio tables', files: VIRTIO, may: [VIRTIO] },
+  {
+    name: 'virtio',
+    files: VIRTIO_CONTROL,
+    may: [VIRTIO_CONTROL, ERRORS],
+    types: [ARENA, FRAMEWORK],
+  },
+  {
+    name: 'vhost-user',
+    files: VHOST_USER,
+    may: [VHOST_USER, VIRTIO_CONTROL, ARENA, ERRORS, LAYOUT],
+    types: [NATIVE, FRAMEWORK],
+  },
   { name: 'arena views', files: VIEWS, may: [VIEWS], types: [QUEUE] },
   { name: 'arena', files: ARENA, may: [ARENA, ERRORS, NATIVE], types: [QUEUE] },
   { name: 'native', files: NATIVE, may: [ERRORS] },
@@ -64,22 +81,22 @@ const LAYERS: readonly Layer[] = [
   {
     name: 'devios',
     files: DEVIOS,
-    may: [DEVIOS, FRAMEWORK, ARENA, ERRORS, KERNEL, TABLES],
+    may: [DEVIOS, FRAMEWORK, ARENA, ERRORS, KERNEL, TABLES, VIRTIO_CONTROL, VHOST_USER],
     types: [NATIVE, DRIVERS],
   },
   { name: 'ports', files: PKTIO, may: [PKTIO, VIEWS, ERRORS, QUEUE, WIRE], types: [FRAMEWORK, DEVIOS] },
   {
     name: 'drivers',
     files: DRIVERS,
-    may: [DRIVERS, DEVIOS, FRAMEWORK, ARENA, PKTIO, CAPTURE, ERRORS, LAYOUT, QUEUE, WIRE],
-    types: [NATIVE, KERNEL],
+    may: [DRIVERS, DEVIOS, FRAMEWORK, ARENA, PKTIO, CAPTURE, ERRORS, LAYOUT, QUEUE, WIRE, VIRTIO_CONTROL],
+    types: [NATIVE, KERNEL, VHOST_USER],
   },
   { name: 'command line', files: CLI, may: [CLI, NOT_CLI] },
   { name: 'engine and the rest', files: /^lib\//, may: [NOT_CLI] },
 ];
 
 /** What a driver's `queue.ts` may import, and what that imports in turn. */
-const DATA_HALF = [ERRORS, LAYOUT, QUEUE, WIRE, VIEWS, DRIVERS];
+const DATA_HALF = [ERRORS, LAYOUT, QUEUE, WIRE, VIEWS, VIRTIO, DRIVERS];
 
 /** Who may use which package: everybody else has none. */
 const PACKAGES: readonly (readonly [RegExp, readonly string[]])[] = [

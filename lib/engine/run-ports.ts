@@ -23,9 +23,12 @@ interface Entry {
 export class RunPorts {
   private readonly entries = new Map<string, Entry>();
   private readonly onError: OnError;
+  private readonly onWake: () => void;
 
-  constructor(onError: OnError) {
+  /** `onWake`: a port wants its workers to look at its queues. */
+  constructor(onError: OnError, onWake: () => void) {
     this.onError = onError;
+    this.onWake = onWake;
   }
 
   /**
@@ -48,8 +51,8 @@ export class RunPorts {
     if (wanted !== port.config.txQueues) port.configure({ txQueues: wanted });
     await port.start();
     const listener = (error: Error, fatal: boolean) => this.onError(name, error, fatal);
-    port.on('error', listener);
-    this.entries.set(name, { port, forget: () => port.off('error', listener) });
+    port.on('error', listener).on('wake', this.onWake);
+    this.entries.set(name, { port, forget: () => port.off('error', listener).off('wake', this.onWake) });
   }
 
   /** Those that have not left. */

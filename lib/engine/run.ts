@@ -51,7 +51,12 @@ export class Run extends EventEmitter<RunEvents> {
     this.means = means;
     this.assignment = assignment;
     const crew = () => this.crew;
-    this.ports = new RunPorts((port, error, fatal) => this.tell('port-error', port, error, fatal));
+    this.ports = new RunPorts(
+      (port, error, fatal) => this.tell('port-error', port, error, fatal),
+      () => {
+        for (const worker of this.crew.workers) worker.wake();
+      },
+    );
     this.standstill = new Standstill(() => this.crew.workers);
     this.salvage = new Salvage(means, crew, this.ports, this.standstill);
     this.supervisor = new Supervisor(means, crew, this.salvage, (event, ...args) => this.tell(event, ...args));

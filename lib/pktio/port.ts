@@ -18,7 +18,7 @@ import type {
   Queues,
 } from './types.ts';
 
-type PortEventMap = { link: [LinkInfo]; error: [Error, boolean] };
+type PortEventMap = { link: [LinkInfo]; error: [Error, boolean]; wake: [] };
 
 /** What every driver's probe returns. `device` is the driver's side of it. */
 export class Port extends EventEmitter<PortEventMap> implements Pktio {
@@ -48,6 +48,7 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
     device.attach?.({
       link: (link) => this.tell('link', link),
       error: (error, fatal) => this.tell('error', error, fatal),
+      wake: () => this.tell('wake'),
       settings: (changed) => {
         this.next = { ...this.next, ...changed };
         if (this.current === 'stopped') this.follow();

@@ -111,6 +111,8 @@ export interface PortEvents {
   link(link: LinkInfo): void;
   /** A failure that the port survives or not; `fatal` ones take it down. */
   error(error: Error, fatal: boolean): void;
+  /** Has the workers that run the port's queues look at once, also when they sleep: a gate of a queue has changed. */
+  wake(): void;
   /** The device has changed by itself: these are its settings from the next start on. */
   settings?(changed: Partial<PortConfig>): void;
 }
@@ -153,6 +155,9 @@ export interface Pktio {
   notes?(): readonly string[];
   on(event: 'link', listener: (link: LinkInfo) => void): this;
   on(event: 'error', listener: (error: Error, fatal: boolean) => void): this;
+  /** The port's workers should look at its queues: the engine wakes them. */
+  on(event: 'wake', listener: () => void): this;
   off(event: 'link', listener: (link: LinkInfo) => void): this;
   off(event: 'error', listener: (error: Error, fatal: boolean) => void): this;
+  off(event: 'wake', listener: () => void): this;
 }

@@ -31,6 +31,15 @@ static void EpollAdd(const Napi::CallbackInfo& info) {
   }
 }
 
+// epollRemove(epoll, fd). Closing an fd does not do it while somebody else has the same open file (a peer's eventfd).
+static void EpollRemove(const Napi::CallbackInfo& info) {
+  const auto set = Fd(info, 0);
+  if (!set) return;
+  const auto fd = Fd(info, 1);
+  if (!fd) return;
+  if (epoll_ctl(*set, EPOLL_CTL_DEL, *fd, nullptr) != 0) ThrowErrno(info.Env(), "epoll_ctl", errno);
+}
+
 static int WaitMicroseconds(int set, epoll_event* events, int size, uint64_t us) {
 #ifdef SYS_epoll_pwait2
   struct { int64_t seconds, nanoseconds; } timeout{static_cast<int64_t>(us / 1000000), static_cast<int64_t>(us % 1000000 * 1000)};
@@ -58,6 +67,7 @@ static Napi::Value EpollWait(const Napi::CallbackInfo& info) {
 void AddWait(Napi::Env env, Napi::Object exports) {
   exports.Set("epollCreate", Napi::Function::New<EpollCreate>(env, "epollCreate"));
   exports.Set("epollAdd", Napi::Function::New<EpollAdd>(env, "epollAdd"));
+  exports.Set("epollRemove", Napi::Function::New<EpollRemove>(env, "epollRemove"));
   exports.Set("epollWait", Napi::Function::New<EpollWait>(env, "epollWait"));
 }
 

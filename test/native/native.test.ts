@@ -280,6 +280,24 @@ describe('epoll', () => {
     native.close(set);
   });
 
+  it('passes on what becomes ready in a set inside it, each time, though nobody reads there', () => {
+    const event = native.eventfd();
+    const [inner, outer] = [native.epollCreate(), native.epollCreate()] as const;
+    native.epollAdd(outer, inner);
+    expect(native.epollWait(outer, 0)).toBe(0);
+    native.epollAdd(inner, event);
+    for (let i = 0; i < 3; i++) {
+      native.notify(event);
+      expect(native.epollWait(outer, 1_000_000)).toBe(1);
+      expect(native.epollWait(outer, 0)).toBe(0);
+    }
+    native.epollRemove(inner, event);
+    native.notify(event);
+    expect(native.epollWait(outer, 0)).toBe(0);
+    expect(failure(() => native.epollRemove(inner, event))).toBe('epoll_ctl ENOENT');
+    for (const fd of [event, inner, outer]) native.close(fd);
+  });
+
   it('refuses an fd twice, and fds that are none', () => {
     const event = native.eventfd();
     const set = native.epollCreate();

@@ -384,9 +384,11 @@ describe('events of a port', () => {
     const heard: unknown[] = [];
     port.on('link', (link) => heard.push(link.status));
     port.on('error', (error, fatal) => heard.push(error.message, fatal));
+    port.on('wake', () => heard.push('wake'));
     device.events?.link({ ...memoryLink(), status: 'down' });
     device.events?.error(new Error('x'), true);
-    expect(heard).toEqual(['down', 'x', true]);
+    device.events?.wake();
+    expect(heard).toEqual(['down', 'x', true, 'wake']);
   });
 
   it('that nobody listens to do no harm', async () => {
