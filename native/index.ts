@@ -32,6 +32,8 @@ export interface Native {
   /** A new close-on-exec, non-blocking socket, owned by the caller. Numbers are those of the kernel's headers. */
   socket(domain: number, type: number, protocol: number): number;
   bind(fd: number, address: Uint8Array): void;
+  listen(fd: number, backlog: number): void;
+  connect(fd: number, address: Uint8Array): void;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array, pointers?: readonly Pointer[]): void;
   /** Returns how many bytes of `value` were written. */
   getsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
@@ -45,6 +47,7 @@ export interface Native {
   kickRx(fd: number): number;
   bpf(command: number, attr: Uint8Array, pointers?: readonly Pointer[]): number;
   ioctl(fd: number, request: number, argument: Uint8Array, pointers?: readonly Pointer[]): number;
+  readonly UnixSocket: new (fd: number) => NativeUnixSocket;
   /** Pins the calling thread to one cpu. */
   setAffinity(cpu: number): void;
   /** Cpus that the calling thread may run on. */
@@ -60,6 +63,31 @@ export interface Native {
   /** Nanoseconds since 1970 into words 2 (low) and 3 (high). */
   utc(): void;
 }
+
+/**
+ * A unix socket that carries file descriptors. The constructor takes the fd over (RangeError: it is no unix socket; then
+ * the fd is still the caller's) and makes it close-on-exec and non-blocking. See native/src/unix-socket.cc.
+ */
+export interface NativeUnixSocket {
+  /** Takes the next connection; returns its fd, the caller's, or -1 when there is none. */
+  accept(): number;
+  /** Returns how many bytes went, or -1 when none can now. The fds stay the caller's, and go with the first byte. */
+  send(bytes: Uint8Array, fds: Int32Array): number;
+  /**
+   * Returns how many bytes came, 0 at the end of the stream, or one of `UNIX_RECEIVE`. `fds[0]` becomes the number of fds
+   * that came with them, and `fds[1]…` are they: close-on-exec, the caller's. There may be one fewer than `fds` is long.
+   */
+  receive(bytes: Uint8Array, fds: Int32Array): number;
+  /** Has the event loop call `callback` whenever one of `events` (`UNIX_EVENT`) holds, until it is told otherwise. */
+  watch(events: number, callback?: (events: number) => void): void;
+  /** Closes the fd. Nothing is called after it; closing again does nothing. */
+  close(): void;
+}
+
+/** What `NativeUnixSocket.watch` looks for: libuv's numbers. */
+export const UNIX_EVENT = { readable: 1, writable: 2, disconnect: 4 } as const;
+/** What `NativeUnixSocket.receive` says: nothing now; fds were lost; a record was longer. All fds that came are closed. */
+export const UNIX_RECEIVE = { nothing: -1, fdsLost: -2, recordCut: -3 } as const;
 
 /** Where in a struct to put the address of which bytes, for the length of a call. */
 export type Pointer = readonly [offset: number, bytes: Uint8Array];

@@ -20,6 +20,7 @@ const VIEWS = /^lib\/arena\/(counters|frame-stack|frames-plan|gate|lengths|order
 const NATIVE = /^native\/index\.ts$/;
 const FRAMEWORK = /^lib\/framework\//;
 const KERNEL = /^lib\/(bpf|netlink)\//;
+const UNIX = /^lib\/unix\//;
 const CAPTURE = /^lib\/capture\//;
 const PKTIO = /^lib\/pktio\//;
 const DEVIOS = /^lib\/devios\//;
@@ -71,6 +72,7 @@ const LAYERS: readonly Layer[] = [
   },
   { name: 'framework', files: FRAMEWORK, may: [FRAMEWORK, ERRORS], types: [/^lib\/pktio\/types\.ts$/, QUEUE] },
   { name: 'kernel interfaces', files: KERNEL, may: [KERNEL, ERRORS, WIRE], types: [NATIVE] },
+  { name: 'unix sockets', files: UNIX, may: [UNIX, ERRORS, NATIVE] },
   { name: 'captures', files: CAPTURE, may: [CAPTURE, ERRORS] },
   {
     name: 'enumerators',

@@ -37,6 +37,25 @@ std::optional<int> Fd(const Napi::CallbackInfo& info, size_t index) {
   return std::nullopt;
 }
 
+std::optional<Bytes> BytesOf(Napi::Env env, napi_value value) {
+  void* data = nullptr;
+  size_t length = 0;
+  napi_typedarray_type type;
+  bool typed = false;
+  if (napi_is_typedarray(env, value, &typed) != napi_ok || !typed ||
+      napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok || type != napi_uint8_array) {
+    ThrowRange(env, "expected a Uint8Array");
+    return std::nullopt;
+  }
+  return Bytes{static_cast<uint8_t*>(data), length};
+}
+
+std::optional<Bytes> BytesArgument(const Napi::CallbackInfo& info, size_t index) {
+  if (info.Length() > index) return BytesOf(info.Env(), info[index]);
+  ThrowRange(info.Env(), "expected a Uint8Array");
+  return std::nullopt;
+}
+
 std::optional<Range> PageRange(const Napi::CallbackInfo& info) {
   constexpr uint64_t kPage = 4096;
   // The data pointer by plain Node-API: works for shared memory on every Node from 20 on, in every thread.
@@ -70,6 +89,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddWait(env, exports);
   AddThread(env, exports);
   AddSocket(env, exports);
+  AddUnixSocket(env, exports);
   return exports;
 }
 

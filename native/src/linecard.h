@@ -20,6 +20,7 @@ void AddFiles(Napi::Env env, Napi::Object exports);
 void AddWait(Napi::Env env, Napi::Object exports);
 void AddThread(Napi::Env env, Napi::Object exports);
 void AddSocket(Napi::Env env, Napi::Object exports);
+void AddUnixSocket(Napi::Env env, Napi::Object exports);
 
 // Throws an Error with `syscall`, `errno` (negative, as libuv has it) and the text of errno.
 void ThrowErrno(Napi::Env env, const char* syscall, int error);
@@ -30,6 +31,14 @@ void ThrowRange(Napi::Env env, const char* message);
 std::optional<uint64_t> Unsigned(const Napi::CallbackInfo& info, size_t index);
 // A file descriptor argument. Checked at full width: 2^32 must not become 0.
 std::optional<int> Fd(const Napi::CallbackInfo& info, size_t index);
+
+// The memory of a Uint8Array: an argument's, or another value's. Valid for the length of the call.
+struct Bytes {
+  uint8_t* data;
+  size_t length;
+};
+std::optional<Bytes> BytesOf(Napi::Env env, napi_value value);
+std::optional<Bytes> BytesArgument(const Napi::CallbackInfo& info, size_t index);
 
 // A range of the arena, checked: inside the (shared) array, and whole 4 KiB pages of memory.
 struct Range {

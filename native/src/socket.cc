@@ -11,30 +11,6 @@
 
 namespace linecard {
 
-struct Bytes {
-  uint8_t* data;
-  size_t length;
-};
-
-static std::optional<Bytes> BytesOf(Napi::Env env, napi_value value) {
-  void* data = nullptr;
-  size_t length = 0;
-  napi_typedarray_type type;
-  bool typed = false;
-  if (napi_is_typedarray(env, value, &typed) != napi_ok || !typed ||
-      napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok || type != napi_uint8_array) {
-    ThrowRange(env, "expected a Uint8Array");
-    return std::nullopt;
-  }
-  return Bytes{static_cast<uint8_t*>(data), length};
-}
-
-static std::optional<Bytes> BytesArgument(const Napi::CallbackInfo& info, size_t index) {
-  if (info.Length() > index) return BytesOf(info.Env(), info[index]);
-  ThrowRange(info.Env(), "expected a Uint8Array");
-  return std::nullopt;
-}
-
 // Writes addresses into a struct: `pointers` is [[offset in the struct, Uint8Array], …]. The arrays are alive during the call.
 static bool WritePointers(const Napi::CallbackInfo& info, size_t index, Bytes target) {
   if (info.Length() <= index || info[index].IsUndefined()) return true;
@@ -78,6 +54,26 @@ static void Bind(const Napi::CallbackInfo& info) {
   if (!address) return;
   if (bind(*fd, reinterpret_cast<sockaddr*>(address->data), static_cast<socklen_t>(address->length)) != 0) {
     ThrowErrno(info.Env(), "bind", errno);
+  }
+}
+
+// listen(fd, backlog).
+static void Listen(const Napi::CallbackInfo& info) {
+  const auto fd = Fd(info, 0);
+  if (!fd) return;
+  const auto backlog = Unsigned(info, 1);
+  if (!backlog) return;
+  if (listen(*fd, static_cast<int>(*backlog)) != 0) ThrowErrno(info.Env(), "listen", errno);
+}
+
+// connect(fd, sockaddr).
+static void Connect(const Napi::CallbackInfo& info) {
+  const auto fd = Fd(info, 0);
+  if (!fd) return;
+  const auto address = BytesArgument(info, 1);
+  if (!address) return;
+  if (connect(*fd, reinterpret_cast<sockaddr*>(address->data), static_cast<socklen_t>(address->length)) != 0) {
+    ThrowErrno(info.Env(), "connect", errno);
   }
 }
 
@@ -178,6 +174,8 @@ static Napi::Value Ioctl(const Napi::CallbackInfo& info) {
 void AddSocket(Napi::Env env, Napi::Object exports) {
   exports.Set("socket", Napi::Function::New<Socket>(env, "socket"));
   exports.Set("bind", Napi::Function::New<Bind>(env, "bind"));
+  exports.Set("listen", Napi::Function::New<Listen>(env, "listen"));
+  exports.Set("connect", Napi::Function::New<Connect>(env, "connect"));
   exports.Set("setsockopt", Napi::Function::New<SetSockOpt>(env, "setsockopt"));
   exports.Set("getsockopt", Napi::Function::New<GetSockOpt>(env, "getsockopt"));
   exports.Set("send", Napi::Function::New<Send>(env, "send"));
