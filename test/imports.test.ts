@@ -14,6 +14,8 @@ const WIRE = /^lib\/wire\//;
 const VIRTIO = /^lib\/virtio\/(features|net|ring)\.ts$/;
 const VIRTIO_CONTROL = /^lib\/virtio\//;
 const VHOST_USER = /^lib\/vhost-user\//;
+/** What a vhost-user session and its driver say to each other. */
+const VHOST_CONTRACT = /^lib\/vhost-user\/types\.ts$/;
 const ARENA = /^lib\/arena\//;
 /** The arena's views: what both halves use. */
 const VIEWS = /^lib\/arena\/(counters|frame-stack|frames-plan|gate|lengths|order|ring)\.ts$/;
@@ -90,7 +92,10 @@ const LAYERS: readonly Layer[] = [
   {
     name: 'drivers',
     files: DRIVERS,
-    may: [DRIVERS, DEVIOS, FRAMEWORK, ARENA, PKTIO, CAPTURE, ERRORS, LAYOUT, QUEUE, WIRE, VIRTIO_CONTROL],
+    may: [
+      ...[DRIVERS, DEVIOS, FRAMEWORK, ARENA, PKTIO, CAPTURE, ERRORS, LAYOUT, QUEUE, WIRE],
+      ...[VIRTIO_CONTROL, VHOST_CONTRACT],
+    ],
     types: [NATIVE, KERNEL, VHOST_USER],
   },
   { name: 'command line', files: CLI, may: [CLI, NOT_CLI] },

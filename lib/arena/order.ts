@@ -32,6 +32,31 @@ export function indexAccess(arch: string = process.arch): IndexAccess {
   return arch === 'x64' ? plain : atomic;
 }
 
+/** The same for the 16-bit indices of virtio's rings. */
+export interface IndexAccess16 {
+  load(view: Uint16Array, at: number): number;
+  store(view: Uint16Array, at: number, value: number): void;
+}
+
+const plain16: IndexAccess16 = {
+  load: (view, at) => view[at],
+  store: (view, at, value) => {
+    view[at] = value;
+  },
+};
+
+const atomic16: IndexAccess16 = {
+  load: (view, at) => Atomics.load(view, at),
+  store: (view, at, value) => {
+    Atomics.store(view, at, value);
+  },
+};
+
+/** As `indexAccess`, in functions of its own: V8 would have one that sees two kinds of views ask which it is each time. */
+export function indexAccess16(arch: string = process.arch): IndexAccess16 {
+  return arch === 'x64' ? plain16 : atomic16;
+}
+
 /**
  * Store-load fence: `value` is stored, and no later load is done before the store is seen by all. For the two places
  * where each side writes its own word and then reads the other's (arm and kick).

@@ -5,7 +5,7 @@
 
 import type { Native } from '../../native/index.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
-import type { Devio } from '../framework/types.ts';
+import type { Api, Devio } from '../framework/types.ts';
 
 /** A place in the peer's memory: never in our arena, but in a window of its own (see `VhostDevio.windows`). */
 export interface PeerPlace {
@@ -45,6 +45,8 @@ export interface RingSetup {
   readonly call: number;
   /** Eventfd by which the front end kicks, or -1: then the ring is only polled. Owned by the session, as `call`. */
   readonly kick: number;
+  /** Eventfd by which the front end is told that the ring is broken, or -1. Owned by the session, as `call`. */
+  readonly err: number;
   readonly enabled: boolean;
   /** All of the peer's memory, as it is while the ring runs. */
   readonly regions: readonly PeerRegion[];
@@ -81,6 +83,9 @@ export interface RingOwner {
   rarp(mac: Uint8Array): void;
 }
 
+/** What the `vhost` driver asks for. */
+export const VHOST_API: Api = { name: 'devio-vhost', version: 1 };
+
 /** An open vhost-user socket of ours, as back end. */
 export interface VhostDevio extends Devio {
   readonly memory: SharedArrayBuffer;
@@ -97,6 +102,11 @@ export interface VhostDevio extends Devio {
   readonly wishes: Readonly<Record<string, string | number | boolean>>;
   /** Begins to listen, or to connect, and serves front ends on behalf of `owner`. */
   serve(owner: RingOwner): void;
+  /**
+   * Ring `index` is broken: its worker has stopped it and signalled `err`. With STATUS and BACKEND_REQ the front end is told
+   * that the device needs a reset (virtio 1.2 §2.1.2).
+   */
+  broken(index: number, reason: string): void;
   /** Hangs up, and serves nobody until `serve`: resolves when all rings are stopped. */
   retire(): Promise<void>;
 }
