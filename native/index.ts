@@ -17,6 +17,12 @@ export interface Native {
   /** Signals an eventfd. */
   notify(fd: number): void;
   close(fd: number): void;
+  /** Two connected unix stream sockets, non-blocking and close-on-exec, owned by the caller. */
+  socketPair(): [number, number];
+  /** From now on `fd` means what `by` means, in one step; `by` stays as it is. */
+  replaceFd(fd: number, by: number): void;
+  /** For whoever else has the same open file too. */
+  setNonblocking(fd: number): void;
   /** Locks a file, exclusively unless `shared`, or throws EWOULDBLOCK at once. The lock ends when the file is closed. */
   flock(fd: number, shared?: boolean): void;
   epollCreate(): number;

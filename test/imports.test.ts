@@ -59,7 +59,7 @@ const LAYERS: readonly Layer[] = [
   {
     name: 'vhost-user',
     files: VHOST_USER,
-    may: [VHOST_USER, VIRTIO_CONTROL, ARENA, ERRORS, LAYOUT],
+    may: [VHOST_USER, VIRTIO_CONTROL, ARENA, UNIX, ERRORS, LAYOUT],
     types: [NATIVE, FRAMEWORK],
   },
   { name: 'arena views', files: VIEWS, may: [VIEWS], types: [QUEUE] },
@@ -85,7 +85,7 @@ const LAYERS: readonly Layer[] = [
   {
     name: 'devios',
     files: DEVIOS,
-    may: [DEVIOS, FRAMEWORK, ARENA, ERRORS, KERNEL, TABLES, VIRTIO_CONTROL, VHOST_USER],
+    may: [DEVIOS, FRAMEWORK, ARENA, ERRORS, KERNEL, TABLES, VIRTIO_CONTROL, VHOST_USER, WIRE],
     types: [NATIVE, DRIVERS],
   },
   { name: 'ports', files: PKTIO, may: [PKTIO, VIEWS, ERRORS, QUEUE, WIRE], types: [FRAMEWORK, DEVIOS] },

@@ -3,6 +3,7 @@ import { loadNative } from '../../native/index.ts';
 import { Arena } from '../arena/arena.ts';
 import { FramePool } from '../arena/frame-pool.ts';
 import { memoryDevio } from '../devios/memory.ts';
+import { vhostUserDevio } from '../devios/vhost-user.ts';
 import { xskDevio } from '../devios/xsk.ts';
 import { loopDriver } from '../drivers/loop/device.ts';
 import { nullDriver } from '../drivers/null/device.ts';
@@ -12,6 +13,7 @@ import { xdpDriver } from '../drivers/xdp/device.ts';
 import { FILE_ENUMERATOR_API, fileClass } from '../enumerators/file.ts';
 import { MEMORY_ENUMERATOR_API, memoryClass } from '../enumerators/memory.ts';
 import { NETDEV_ENUMERATOR_API, NetdevTable, netdevClass } from '../enumerators/netdev.ts';
+import { SOCKET_ENUMERATOR_API, socketClass } from '../enumerators/socket.ts';
 import { PlanError, PortError } from '../errors.ts';
 import { Framework } from '../framework/framework.ts';
 import type { Device } from '../framework/types.ts';
@@ -64,11 +66,12 @@ export class Engine {
     const { arena } = means;
     const pcap = pcapDriver({ flock: (fd, shared) => arena.native.flock(fd, shared) });
     const netdevs = new NetdevTable(arena.native);
-    for (const enumeratorClass of [memoryClass(), fileClass(), netdevClass(netdevs)])
+    for (const enumeratorClass of [memoryClass(), fileClass(), netdevClass(netdevs), socketClass()])
       this.framework.registerClass(enumeratorClass);
     for (const api of [MEMORY_ENUMERATOR_API, FILE_ENUMERATOR_API])
       this.framework.registerDevio(memoryDevio(arena, api));
     this.framework.registerDevio(xskDevio(arena, means.frames, netdevs, NETDEV_ENUMERATOR_API));
+    this.framework.registerDevio(vhostUserDevio(arena, means.frames, SOCKET_ENUMERATOR_API));
     for (const driver of [nullDriver(), loopDriver(), pairDriver(), pcap, xdpDriver()])
       this.framework.registerDriver(driver);
   }

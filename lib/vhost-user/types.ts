@@ -48,7 +48,10 @@ export interface RingSetup {
   /** Eventfd by which the front end is told that the ring is broken, or -1. Owned by the session, as `call`. */
   readonly err: number;
   readonly enabled: boolean;
-  /** All of the peer's memory, as it is while the ring runs. */
+  /**
+   * All of the peer's memory, as it is while the ring runs. Pieces of one region overlap a little, so that what is not
+   * longer than a ring lies whole in one of them.
+   */
   readonly regions: readonly PeerRegion[];
   /** This ring's part of the inflight area (INFLIGHT_SHMFD), when there is one. */
   readonly inflight: PeerPlace | undefined;
@@ -107,6 +110,8 @@ export interface VhostDevio extends Devio {
    * that the device needs a reset (virtio 1.2 §2.1.2).
    */
   broken(index: number, reason: string): void;
+  /** `config()` of the owner has changed: the front end is told, if it wants to know. */
+  configChanged(): void;
   /** Hangs up, and serves nobody until `serve`: resolves when all rings are stopped. */
   retire(): Promise<void>;
 }

@@ -35,7 +35,10 @@ export interface TransportEvents {
   configChanged(): void;
   /** DEVICE_NEEDS_RESET: nothing more will come of it until it is reset. */
   needsReset(reason: string): void;
-  /** The device has gone (the peer hung up, the card was pulled); nothing may be asked of it until `back`. */
+  /**
+   * The device has gone (the peer hung up, the card was pulled); nothing may be asked of it until `back`. Called again when
+   * there is a better reason: who came instead is not the same device.
+   */
   lost(reason: string): void;
   /** It is there again, as new: bring it up once more, with the same features. */
   back(): void;

@@ -1,8 +1,10 @@
-// File descriptors: eventfds, locks, closing.
+// File descriptors: eventfds, socket pairs, copies, locks, closing.
 #include "linecard.h"
 
+#include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace linecard {
@@ -37,9 +39,40 @@ static void Flock(const Napi::CallbackInfo& info) {
   if (flock(*fd, kind | LOCK_NB) != 0) ThrowErrno(info.Env(), "flock", errno);
 }
 
+// socketPair() -> two fds of connected unix stream sockets, non-blocking, close-on-exec.
+static Napi::Value SocketPair(const Napi::CallbackInfo& info) {
+  int fds[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) {
+    return ThrowErrno(info.Env(), "socketpair", errno), info.Env().Undefined();
+  }
+  Napi::Array pair = Napi::Array::New(info.Env(), 2);
+  pair.Set(0u, Napi::Number::New(info.Env(), fds[0]));
+  pair.Set(1u, Napi::Number::New(info.Env(), fds[1]));
+  return pair;
+}
+
+// replaceFd(fd, by): from now on `fd` means what `by` means, in one step: whoever uses the number meanwhile finds either.
+static void ReplaceFd(const Napi::CallbackInfo& info) {
+  const auto fd = Fd(info, 0);
+  if (!fd) return;
+  const auto by = Fd(info, 1);
+  if (by && dup3(*by, *fd, O_CLOEXEC) < 0) ThrowErrno(info.Env(), "dup3", errno);
+}
+
+// setNonblocking(fd): for whoever else has the same open file too.
+static void SetNonblocking(const Napi::CallbackInfo& info) {
+  const auto fd = Fd(info, 0);
+  if (!fd) return;
+  const int flags = fcntl(*fd, F_GETFL);
+  if (flags < 0 || fcntl(*fd, F_SETFL, flags | O_NONBLOCK) != 0) ThrowErrno(info.Env(), "fcntl(F_SETFL)", errno);
+}
+
 void AddFiles(Napi::Env env, Napi::Object exports) {
   exports.Set("eventfd", Napi::Function::New<EventFd>(env, "eventfd"));
   exports.Set("notify", Napi::Function::New<Notify>(env, "notify"));
+  exports.Set("socketPair", Napi::Function::New<SocketPair>(env, "socketPair"));
+  exports.Set("replaceFd", Napi::Function::New<ReplaceFd>(env, "replaceFd"));
+  exports.Set("setNonblocking", Napi::Function::New<SetNonblocking>(env, "setNonblocking"));
   exports.Set("close", Napi::Function::New<Close>(env, "close"));
   exports.Set("flock", Napi::Function::New<Flock>(env, "flock"));
 }
