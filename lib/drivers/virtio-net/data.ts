@@ -1,0 +1,36 @@
+/** What the two halves of the driver say to each other: a queue's `QueuePlan.data`. */
+
+/** Numbers of a queue: arena offsets, sizes, and switches that are 0 or 1. */
+export type VirtioQueueData = Readonly<{
+  /** The virtqueue: descriptors, and arena offsets of its three areas. */
+  size: number;
+  desc: number;
+  driver: number;
+  device: number;
+  /** Its private block, see `BLOCK`. */
+  block: number;
+  /** Negotiated features. */
+  eventIdx: number;
+  inOrder: number;
+  /** rx: packets may come in several buffers (MRG_RXBUF), or without their checksum (GUEST_CSUM). */
+  mergeable: number;
+  checksum: number;
+  /** Table of the frames' addresses, or 0: see `VirtioDevio.frameAddresses`. */
+  frameAddresses: number;
+  /** How to notify the device: see `Notifier`; `position` says that the queue's position goes with it (NOTIFICATION_DATA). */
+  kickFd: number;
+  kickRegister: number;
+  kickValue: number;
+  kickWidth: number;
+  position: number;
+}>;
+
+/** Counters of an rx queue beyond the common ones. */
+export const VIRTIO_RX_NAMES = ['runt', 'oversize', 'invalid', 'lost'] as const;
+/** `invalid`: a length or header that cannot be. `lost`: used, but not taken before the device was reset. */
+export const VIRTIO_RX = { runt: 2, oversize: 3, invalid: 4, lost: 5 } as const;
+
+/** Counters of a tx queue beyond the common ones. */
+export const VIRTIO_TX_NAMES = ['lost', 'invalid'] as const;
+/** `lost`: in flight when the device was reset. `invalid`: no room for the header before it, or not in one frame. */
+export const VIRTIO_TX = { lost: 6, invalid: 7 } as const;

@@ -1,0 +1,186 @@
+/** Rx queue of the `virtio-net` driver over a split virtqueue (virtio 1.2 §2.7). Data half: see `split-queue.ts`. */
+import { makeCounters } from '../../arena/counters.ts';
+import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, RX, type RxQueue } from '../../queue.ts';
+import { NET_HDR_BYTES } from '../../virtio/net.ts';
+import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
+import { VIRTIO_RX, type VirtioQueueData } from './data.ts';
+import { makeAddresses } from './frames.ts';
+import { makeNotify } from './notify.ts';
+import { makeTurn, takeBack } from './passage.ts';
+import { makeReceived } from './received.ts';
+import { makeSplitRing } from './split-ring.ts';
+
+const { available: AVAILABLE, used: USED, passed: PASSED, gate: WANTED } = BLOCK;
+
+/** Makes an rx queue. */
+export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
+  const { memory, stack } = context;
+  const data = plan.data as VirtioQueueData;
+  const { size } = data;
+  const mask = size - 1;
+  const count = makeCounters(memory, plan.counters);
+  const block = openBlock(memory, data.block, size);
+  const { words, order, owner } = block;
+  const ring = makeSplitRing(memory, data, block);
+  const { desc, avail, used, usedIndex } = ring;
+  const { direct, low, high } = makeAddresses(memory, data, context.pool);
+  const notify = makeNotify(data, context);
+  const { span, plain, take } = makeReceived(plan, context, block, count);
+  const posted = stack.room;
+  const spare = new Int32Array(size);
+  // As many are given back to the device at a time; an idle queue gives what it has.
+  const batch = Math.max(1, Math.min(32, size >>> 2));
+  let told = 0;
+
+  /** Makes buffers available for free descriptors, as far as there are frames, and tells the device if it asks. */
+  function refill(): void {
+    const a = words[AVAILABLE];
+    const n = stack.take(spare, 0, (size - ((a - words[USED]) | 0)) | 0);
+    if (n === 0) return;
+    for (let i = 0; i < n; i = (i + 1) | 0) {
+      const slot = (a + i) & mask;
+      const id = order[slot];
+      const at = spare[i];
+      owner[id] = at;
+      const d = id << 2;
+      desc[d] = low(at);
+      if (!direct) desc[(d + 1) | 0] = high(at);
+      avail[slot] = id;
+    }
+    tell((a + n) | 0);
+  }
+
+  function tell(a: number): void {
+    // In our block first: whoever takes over after this publishes it again.
+    words[AVAILABLE] = a;
+    if (ring.wanted(a, told)) notify(a);
+    told = a;
+  }
+
+  /** The ring is beyond repair: what is in it stays there until the device has been reset. */
+  function stop(trouble: number): number {
+    words[BLOCK.trouble] = trouble;
+    words[PASSED] = SHUT;
+    return 0;
+  }
+
+  const turn = makeTurn(block, size, false, {
+    leave() {
+      const n = (usedIndex() - words[USED]) & 0xffff;
+      if (n <= ((words[AVAILABLE] - words[USED]) | 0)) count(VIRTIO_RX.lost, n);
+    },
+    takeBack: () => void takeBack(block, stack),
+    start: () => ring.reset(posted, true),
+    resume() {
+      const a = words[AVAILABLE];
+      told = (a - 0x7fff) | 0;
+      tell(a);
+      refill();
+    },
+  });
+  turn();
+
+  /** Takes used buffers [u, u + n) into `burst`; returns how many packets they were. */
+  function collect(offsets: Int32Array, lengths: Int32Array, u: number, n: number): number {
+    let kept = 0;
+    let bytes = 0;
+    for (let i = 0; i < n; i = (i + 1) | 0) {
+      const slot = (u + i) & mask;
+      const e = slot << 1;
+      const id = used[e];
+      const length = (used[(e + 1) | 0] - NET_HDR_BYTES) | 0;
+      const at = id >>> 0 < size ? owner[id] : 0;
+      if (at === 0) {
+        stop(TROUBLE.id);
+        break;
+      }
+      order[slot] = id;
+      words[USED] = (u + i + 1) | 0;
+      owner[id] = 0;
+      // One comparison for all bounds: too short wraps to a large unsigned number.
+      if (plain ? (length - MIN_FRAME_LENGTH) >>> 0 > span && !take(at, length) : !take(at, length)) continue;
+      offsets[kept] = (at + NET_HDR_BYTES) | 0;
+      lengths[kept] = length;
+      bytes = (bytes + length) | 0;
+      kept = (kept + 1) | 0;
+    }
+    count(RX.packets, kept);
+    count(RX.bytes, bytes);
+    return kept;
+  }
+
+  /**
+   * As `collect`, where buffers are used in the order in which they were made available (IN_ORDER, §2.7.9): the device
+   * may tell of a batch by its last buffer; those before it are full then.
+   */
+  function collectInOrder(offsets: Int32Array, lengths: Int32Array, u: number, n: number): number {
+    let kept = 0;
+    let bytes = 0;
+    for (let i = 0; i < n; i = (i + 1) | 0) {
+      const slot = (u + i) & mask;
+      if (words[BLOCK.batchEnd] === 0) {
+        const id = used[slot << 1];
+        // The batch must lie among what the used index tells of.
+        if (id >>> 0 >= size || ((id - slot) & mask) >= ((usedIndex() - u - i) & 0xffff)) {
+          stop(TROUBLE.id);
+          break;
+        }
+        words[BLOCK.batchLength] = used[(slot << 1) + 1];
+        words[BLOCK.batchEnd] = id + 1;
+      }
+      const last = words[BLOCK.batchEnd] === slot + 1;
+      const length = ((last ? words[BLOCK.batchLength] : posted) - NET_HDR_BYTES) | 0;
+      if (last) words[BLOCK.batchEnd] = 0;
+      const at = owner[slot];
+      if (at === 0) {
+        stop(TROUBLE.id);
+        break;
+      }
+      words[USED] = (u + i + 1) | 0;
+      owner[slot] = 0;
+      if (!take(at, length)) continue;
+      offsets[kept] = (at + NET_HDR_BYTES) | 0;
+      lengths[kept] = length;
+      bytes = (bytes + length) | 0;
+      kept = (kept + 1) | 0;
+    }
+    count(RX.packets, kept);
+    count(RX.bytes, bytes);
+    return kept;
+  }
+
+  const gather = data.inOrder === 0 ? collect : collectInOrder;
+
+  return {
+    fd: plan.fd,
+    patient: false,
+    receive(burst) {
+      burst.count = 0;
+      if (words[WANTED] !== words[PASSED] && !turn()) return 0;
+      const u = words[USED];
+      const flying = (words[AVAILABLE] - u) | 0;
+      let n = (usedIndex() - u) & 0xffff;
+      if (n === 0) {
+        // Without buffers the device receives nothing, so that nothing but this would ever give it some again.
+        if (flying < size) refill();
+        return 0;
+      }
+      if (n > flying) return stop(TROUBLE.index);
+      if (n > burst.size) n = burst.size;
+      const kept = gather(burst.offsets, burst.lengths, u, n);
+      burst.count = kept;
+      if (((size - flying + n) | 0) >= batch && words[PASSED] !== SHUT) refill();
+      return kept;
+    },
+    quiesce() {},
+    arm() {
+      if (words[WANTED] !== words[PASSED] && !turn()) return false;
+      const u = words[USED];
+      ring.arm(u);
+      return ((usedIndex() - u) & 0xffff) !== 0;
+    },
+    disarm() {
+      if (words[PASSED] !== SHUT) ring.disarm(words[USED]);
+    },
+  };
+}

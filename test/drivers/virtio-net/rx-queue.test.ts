@@ -1,0 +1,50 @@
+import { describe, expect, test } from 'vitest';
+import { KINDS, packetOf, POOL, VirtioWorld } from '../../fakes/virtio-queues.ts';
+
+describe.each(KINDS.filter((k) => k === 'split'))('An rx queue over a %s ring', (kind) => {
+  test('makes a buffer available for each descriptor, every one writable and with room for a frame', () => {
+    const world = new VirtioWorld({ kind });
+    world.makeRx();
+    expect(world.device.waiting).toBe(16);
+    const taken = Array.from({ length: 16 }, () => world.device.take()!);
+    expect(new Set(taken.map(({ parts: [part] }) => part.addr)).size).toBe(16);
+    expect(taken.every(({ parts: [part] }) => part.write && part.len === 1792)).toBe(true);
+    expect(world.held.length).toBe(16);
+  });
+
+  test('gives packets in the order and with the bytes that the device wrote, and new buffers in their place', () => {
+    const world = new VirtioWorld({ kind });
+    const rx = world.makeRx();
+    const burst = world.burst();
+    for (let i = 0; i < 100; i++) {
+      expect(world.deliver(packetOf(i, 60 + i))).toBe(true);
+      expect(rx.receive(burst)).toBe(1);
+      const at = burst.offsets[0];
+      expect([...world.bytes.slice(at, at + burst.lengths[0])]).toEqual(packetOf(i, 60 + i));
+      expect(at % 4).toBe(0);
+      world.stack.give(burst.offsets, 0, 1);
+      rx.receive(burst);
+    }
+    expect(world.device.violations).toEqual([]);
+    expect(world.free.free.size + world.held.length).toBe(world.frames);
+    expect(world.counters('rx')).toMatchObject({ packets: 100, bytes: 60 * 100 + (99 * 100) / 2 });
+    expect(POOL.headroom).toBe(256);
+  });
+});
+
+describe('tx', () => {
+  test('sends', () => {
+    const world = new VirtioWorld();
+    const tx = world.makeTx();
+    for (let i = 0; i < 50; i++) {
+      const burst = world.burstOf(60, 61, 62);
+      expect(tx.transmit(burst, 0, 3)).toBe(3);
+      const sent = world.collect();
+      expect(sent.map(({ packet }) => packet.length)).toEqual([60, 61, 62]);
+      expect(sent[0].header).toEqual(Array(12).fill(0));
+      expect(tx.reclaim()).toBe(0);
+    }
+    expect(world.device.violations).toEqual([]);
+    expect(world.free.free.size).toBe(world.frames);
+  });
+});
