@@ -236,7 +236,16 @@ export class VirtioWorld {
   fill({ parts: [part] }: Taken, packet: Uint8Array | number[], header: Partial<RxHeader> = {}): void {
     if (!part.write) throw new Error('an rx buffer must be writable');
     const at = this.offsetOf(part.addr);
-    const fields: RxHeader = { flags: 0, gsoType: 0, hdrLen: 0, gsoSize: 0, csumStart: 0, csumOffset: 0, numBuffers: 1, ...header };
+    const fields: RxHeader = {
+      flags: 0,
+      gsoType: 0,
+      hdrLen: 0,
+      gsoSize: 0,
+      csumStart: 0,
+      csumOffset: 0,
+      numBuffers: 1,
+      ...header,
+    };
     this.view.setUint8(at, fields.flags);
     this.view.setUint8(at + 1, fields.gsoType);
     this.view.setUint16(at + 2, fields.hdrLen, true);
@@ -250,7 +259,11 @@ export class VirtioWorld {
   /** The device takes what was transmitted, up to `most` packets, and completes it: header and packet of each. */
   collect(most = Number.POSITIVE_INFINITY): Sent[] {
     const sent: Sent[] = [];
-    for (let taken = this.device.take(); taken !== undefined; taken = sent.length < most ? this.device.take() : undefined) {
+    for (
+      let taken = this.device.take();
+      taken !== undefined;
+      taken = sent.length < most ? this.device.take() : undefined
+    ) {
       sent.push(this.read(taken));
       this.device.use(taken.id, 0);
       if (sent.length === most) break;

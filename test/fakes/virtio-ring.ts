@@ -94,7 +94,8 @@ export class SplitDeviceRing implements DeviceRing {
   sample(): void {
     const idx = this.availIdx;
     const step = (idx - this.lastAvail) & 0xffff;
-    if (this.outstanding + step > this.at.size) this.violations.push(`V24: avail idx went from ${this.lastAvail} to ${idx}`);
+    if (this.outstanding + step > this.at.size)
+      this.violations.push(`V24: avail idx went from ${this.lastAvail} to ${idx}`);
     this.outstanding += step;
     this.lastAvail = idx;
     const flags = this.availFlags;

@@ -24,6 +24,8 @@ export const BLOCK = {
   /** IN_ORDER, rx: id + 1 of the last buffer of a batch that is being taken, or 0, and its length. */
   batchEnd: 8,
   batchLength: 9,
+  /** Written for the sake of a fence. */
+  fence: 10,
   /** The queue's gate. */
   gate: 16,
   /** Written by the main thread: as `GATE.wanted` of a closed gate, once the device has let go of the frames. */

@@ -1,6 +1,7 @@
 /** The header of received packets (virtio 1.2 §5.1.6.4): nothing in it is believed. Data half. */
-import { fold, sum } from '../../wire/checksum.ts';
+
 import { NET_HDR, NET_HDR_F } from '../../virtio/net.ts';
+import { fold, sum } from '../../wire/checksum.ts';
 
 /** Completes checksums that the sender has left to us. */
 export interface Checksums {

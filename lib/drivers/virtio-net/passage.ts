@@ -40,9 +40,9 @@ export function makeTurn(block: Block, size: number, packed: boolean, steps: Ste
   function begin(wanted: number): void {
     mendBlock(block, size, packed);
     steps.takeBack();
-    steps.start();
     for (const state of [BLOCK.available, BLOCK.used, BLOCK.pendingSlot, BLOCK.dropping, BLOCK.batchEnd, BLOCK.trouble])
       words[state] = 0;
+    steps.start();
     words[BLOCK.epoch] = wanted;
   }
 

@@ -9,7 +9,11 @@ import { BLOCK, type Block } from './block.ts';
 import type { VirtioQueueData } from './data.ts';
 
 /** Words of a descriptor. */
-export const DESC = { addr: SPLIT_DESC.addr >> 2, addrHigh: SPLIT_DESC.addrHigh >> 2, len: SPLIT_DESC.len >> 2 } as const;
+export const DESC = {
+  addr: SPLIT_DESC.addr >> 2,
+  addrHigh: SPLIT_DESC.addrHigh >> 2,
+  len: SPLIT_DESC.len >> 2,
+} as const;
 
 /** The ring. */
 export interface SplitRing {

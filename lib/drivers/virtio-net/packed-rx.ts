@@ -1,0 +1,214 @@
+/** Rx queue of the `virtio-net` driver over a packed virtqueue (virtio 1.2 §2.8). Data half: see `split-queue.ts`. */
+import { makeCounters } from '../../arena/counters.ts';
+import { indexAccess } from '../../arena/order.ts';
+import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, RX, type RxQueue } from '../../queue.ts';
+import { NET_HDR_BYTES } from '../../virtio/net.ts';
+import { DESC_F } from '../../virtio/ring.ts';
+import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
+import { VIRTIO_RX, type VirtioQueueData } from './data.ts';
+import { makeAddresses } from './frames.ts';
+import { makeNotify } from './notify.ts';
+import { AVAIL_BIT, BOTH_BITS, makePackedRing, USED_BIT } from './packed-ring.ts';
+import { makeTurn, takeBack } from './passage.ts';
+import { makeReceived } from './received.ts';
+
+const { available: AVAILABLE, used: USED, passed: PASSED, gate: WANTED } = BLOCK;
+const WRITE = DESC_F.WRITE << 16;
+
+/** Makes an rx queue. */
+export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
+  const { memory, stack } = context;
+  const data = plan.data as VirtioQueueData;
+  const { size } = data;
+  const { load } = indexAccess();
+  const count = makeCounters(memory, plan.counters);
+  const block = openBlock(memory, data.block, size);
+  const { words, order, owner } = block;
+  const ring = makePackedRing(memory, data, block);
+  const { desc } = ring;
+  const { low, high } = makeAddresses(memory, data, context.pool);
+  const notify = makeNotify(data, context);
+  const { span, plain, take } = makeReceived(plan, context, block, count);
+  const posted = stack.room;
+  const spare = new Int32Array(size);
+  // As many are given back to the device at a time; an idle queue gives what it has.
+  const batch = Math.max(1, Math.min(32, size >>> 2));
+
+  const flying = (): number => {
+    const a = words[AVAILABLE];
+    const u = words[USED];
+    return ((a & 0x7fff) - (u & 0x7fff) + (((a ^ u) & 0x8000) === 0 ? 0 : size)) | 0;
+  };
+
+  /** Makes buffers available for free descriptors, as far as there are frames, and tells the device if it asks. */
+  function refill(): void {
+    const a = words[AVAILABLE];
+    const first = a & 0x7fff;
+    const n = stack.take(spare, 0, (size - flying()) | 0);
+    if (n === 0) return;
+    let slot = first;
+    let flags = (a & 0x8000) === 0 ? WRITE | USED_BIT : WRITE | AVAIL_BIT;
+    let opening = 0;
+    for (let i = 0; i < n; i = (i + 1) | 0) {
+      const id = order[slot];
+      const at = spare[i];
+      owner[id] = at;
+      const d = slot << 2;
+      desc[d] = low(at);
+      desc[(d + 1) | 0] = high(at);
+      desc[(d + 2) | 0] = posted;
+      if (i === 0) opening = id | flags;
+      else desc[(d + 3) | 0] = id | flags;
+      slot = (slot + 1) | 0;
+      if (slot === size) {
+        slot = 0;
+        flags ^= BOTH_BITS;
+      }
+    }
+    const position = slot | ((flags & AVAIL_BIT) === 0 ? 0 : 0x8000);
+    ring.publish(first, opening, position);
+    if (ring.wanted(position, n)) notify(position);
+  }
+
+  /** The ring is beyond repair: what is in it stays there until the device has been reset. */
+  function stop(trouble: number): void {
+    words[BLOCK.trouble] = trouble;
+    words[PASSED] = SHUT;
+  }
+
+  /** How many buffers the device has used that were not taken. */
+  function waiting(): number {
+    const most = flying();
+    const u = words[USED];
+    let slot = u & 0x7fff;
+    let used = (u & 0x8000) === 0 ? 0 : BOTH_BITS;
+    let n = 0;
+    for (; n < most && (load(desc, ((slot << 2) + 3) | 0) & BOTH_BITS) === used; n = (n + 1) | 0) {
+      slot = (slot + 1) | 0;
+      if (slot === size) {
+        slot = 0;
+        used ^= BOTH_BITS;
+      }
+    }
+    return n;
+  }
+
+  const turn = makeTurn(block, size, true, {
+    leave: () => count(VIRTIO_RX.lost, waiting()),
+    takeBack: () => void takeBack(block, stack),
+    start: () => ring.reset(),
+    resume() {
+      ring.resume();
+      const a = words[AVAILABLE];
+      if (ring.wanted(a, size)) notify(a);
+      refill();
+    },
+  });
+  turn();
+
+  /** Takes up to `most` used buffers into a burst's arrays; returns how many packets they were. */
+  function collect(offsets: Int32Array, lengths: Int32Array, most: number): number {
+    const u = words[USED];
+    let slot = u & 0x7fff;
+    let used = (u & 0x8000) === 0 ? 0 : BOTH_BITS;
+    let kept = 0;
+    let bytes = 0;
+    for (let i = 0; i < most; i = (i + 1) | 0) {
+      const d = slot << 2;
+      const last = load(desc, (d + 3) | 0);
+      if ((last & BOTH_BITS) !== used) break;
+      const id = last & 0xffff;
+      const length = (desc[(d + 2) | 0] - NET_HDR_BYTES) | 0;
+      const at = id < size ? owner[id] : 0;
+      if (at === 0) {
+        stop(TROUBLE.id);
+        break;
+      }
+      order[slot] = id;
+      slot = (slot + 1) | 0;
+      if (slot === size) {
+        slot = 0;
+        used ^= BOTH_BITS;
+      }
+      words[USED] = slot | (used & 0x8000_0000 ? 0x8000 : 0);
+      owner[id] = 0;
+      // One comparison for all bounds: too short wraps to a large unsigned number.
+      if (plain ? (length - MIN_FRAME_LENGTH) >>> 0 > span && !take(at, length) : !take(at, length)) continue;
+      offsets[kept] = (at + NET_HDR_BYTES) | 0;
+      lengths[kept] = length;
+      bytes = (bytes + length) | 0;
+      kept = (kept + 1) | 0;
+    }
+    if (kept > 0) {
+      count(RX.packets, kept);
+      count(RX.bytes, bytes);
+    }
+    return kept;
+  }
+
+  /**
+   * As `collect`, where buffers are used in the order in which they were made available (IN_ORDER, §2.8.7): the device
+   * may tell of a batch by its last buffer; those before it are full then.
+   */
+  function collectInOrder(offsets: Int32Array, lengths: Int32Array, most: number): number {
+    let kept = 0;
+    let bytes = 0;
+    for (let i = 0; i < most; i = (i + 1) | 0) {
+      const u = words[USED];
+      const slot = u & 0x7fff;
+      const used = (u & 0x8000) === 0 ? 0 : BOTH_BITS;
+      if (words[BLOCK.batchEnd] === 0) {
+        const last = load(desc, (slot * 4 + 3) | 0);
+        if ((last & BOTH_BITS) !== used) break;
+        const id = last & 0xffff;
+        if (id >= size || id - slot + (id < slot ? size : 0) >= flying()) {
+          stop(TROUBLE.id);
+          break;
+        }
+        words[BLOCK.batchLength] = desc[slot * 4 + 2];
+        words[BLOCK.batchEnd] = id + 1;
+      }
+      const ends = words[BLOCK.batchEnd] === slot + 1;
+      const length = ((ends ? words[BLOCK.batchLength] : posted) - NET_HDR_BYTES) | 0;
+      if (ends) words[BLOCK.batchEnd] = 0;
+      const at = owner[slot];
+      words[USED] = slot + 1 === size ? (u & 0x8000) ^ 0x8000 : u + 1;
+      owner[slot] = 0;
+      if (!take(at, length)) continue;
+      offsets[kept] = (at + NET_HDR_BYTES) | 0;
+      lengths[kept] = length;
+      bytes = (bytes + length) | 0;
+      kept = (kept + 1) | 0;
+    }
+    count(RX.packets, kept);
+    count(RX.bytes, bytes);
+    return kept;
+  }
+
+  const gather = data.inOrder === 0 ? collect : collectInOrder;
+
+  return {
+    fd: plan.fd,
+    patient: false,
+    receive(burst) {
+      burst.count = 0;
+      if (words[WANTED] !== words[PASSED] && !turn()) return 0;
+      const had = flying();
+      const kept = gather(burst.offsets, burst.lengths, had < burst.size ? had : burst.size);
+      burst.count = kept;
+      const free = (size - flying()) | 0;
+      // Without buffers the device receives nothing, so that nothing but this would ever give it some again.
+      if ((free >= batch || (kept === 0 && free > 0)) && words[PASSED] !== SHUT) refill();
+      return kept;
+    },
+    quiesce() {},
+    arm() {
+      if (words[WANTED] !== words[PASSED] && !turn()) return false;
+      ring.arm(words[USED]);
+      return waiting() > 0;
+    },
+    disarm() {
+      if (words[PASSED] !== SHUT) ring.disarm();
+    },
+  };
+}
