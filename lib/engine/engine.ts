@@ -9,6 +9,7 @@ import { loopDriver } from '../drivers/loop/device.ts';
 import { nullDriver } from '../drivers/null/device.ts';
 import { pairDriver } from '../drivers/pair/device.ts';
 import { pcapDriver } from '../drivers/pcap/device.ts';
+import { virtioNetDriver } from '../drivers/virtio-net/device.ts';
 import { xdpDriver } from '../drivers/xdp/device.ts';
 import { FILE_ENUMERATOR_API, fileClass } from '../enumerators/file.ts';
 import { MEMORY_ENUMERATOR_API, memoryClass } from '../enumerators/memory.ts';
@@ -72,7 +73,7 @@ export class Engine {
       this.framework.registerDevio(memoryDevio(arena, api));
     this.framework.registerDevio(xskDevio(arena, means.frames, netdevs, NETDEV_ENUMERATOR_API));
     this.framework.registerDevio(vhostUserDevio(arena, means.frames, SOCKET_ENUMERATOR_API));
-    for (const driver of [nullDriver(), loopDriver(), pairDriver(), pcap, xdpDriver()])
+    for (const driver of [nullDriver(), loopDriver(), pairDriver(), pcap, xdpDriver(), virtioNetDriver()])
       this.framework.registerDriver(driver);
   }
 

@@ -76,8 +76,9 @@ export function planQueue(devio: Pick<MemoryDevio, 'allocate'>, config: PortConf
   };
 }
 
-/** URL of the `queue` module beside the module at `url`, whichever of source and output is running. */
-export const queueModule = (url: string): string => new URL(url.endsWith('.ts') ? 'queue.ts' : 'queue.js', url).href;
+/** URL of the module `name` beside the module at `url`, whichever of source and output is running. */
+export const queueModule = (url: string, name = 'queue'): string =>
+  new URL(`${name}${url.endsWith('.ts') ? '.ts' : '.js'}`, url).href;
 
 /** A queue whose ring never holds a frame while nobody works on it. */
 export const emptyHandle = (plan: QueuePlan): QueueHandle => ({

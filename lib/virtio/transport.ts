@@ -65,7 +65,10 @@ export interface VirtioTransport {
   startQueue(index: number, layout: QueueLayout): Promise<void>;
   /** Resets queue `index` (RING_RESET, §2.6.1), and resolves when the device has let go of it. */
   resetQueue(index: number): Promise<void>;
+  /** The same for as long as the transport is open, across resets and losses. */
   notifier(index: number): Notifier;
+  /** Notifies the device of queue `index` from the main thread: of the control queue. Not needed where there is `command`. */
+  notify?(index: number): void;
   /** Eventfd that becomes readable when the device interrupts for queue `index`; -1 when it cannot. Stable. */
   interrupt(index: number): number;
   /**

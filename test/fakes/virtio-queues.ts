@@ -106,6 +106,11 @@ export class VirtioWorld {
     if (!options.closed) this.gate.set(true);
   }
 
+  /** Zeroed memory, as a warm-up is given it. */
+  scratch(bytes: number): number {
+    return this.area(bytes);
+  }
+
   private area(bytes: number): number {
     const at = this.next;
     this.next = Math.ceil((at + bytes) / 64) * 64;

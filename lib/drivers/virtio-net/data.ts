@@ -1,4 +1,5 @@
 /** What the two halves of the driver say to each other: a queue's `QueuePlan.data`. */
+import { RX, TX } from '../../queue.ts';
 
 /** Numbers of a queue: arena offsets, sizes, and switches that are 0 or 1. */
 export type VirtioQueueData = Readonly<{
@@ -27,10 +28,14 @@ export type VirtioQueueData = Readonly<{
 
 /** Counters of an rx queue beyond the common ones. */
 export const VIRTIO_RX_NAMES = ['runt', 'oversize', 'invalid', 'lost'] as const;
+
+const rx = Object.keys(RX).length;
 /** `invalid`: a length or header that cannot be. `lost`: used, but not taken before the device was reset. */
-export const VIRTIO_RX = { runt: 2, oversize: 3, invalid: 4, lost: 5 } as const;
+export const VIRTIO_RX = { runt: rx, oversize: rx + 1, invalid: rx + 2, lost: rx + 3 } as const;
 
 /** Counters of a tx queue beyond the common ones. */
 export const VIRTIO_TX_NAMES = ['lost', 'invalid'] as const;
+
+const tx = Object.keys(TX).length;
 /** `lost`: in flight when the device was reset. `invalid`: no room for the header before it, or not in one frame. */
-export const VIRTIO_TX = { lost: 6, invalid: 7 } as const;
+export const VIRTIO_TX = { lost: tx, invalid: tx + 1 } as const;

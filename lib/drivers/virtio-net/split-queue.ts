@@ -5,5 +5,14 @@
  * in the queue's block, which the device does not see; it is written in an order that leaves no frame with two owners
  * when the worker is ended in between.
  */
-export { makeRxQueue } from './split-rx.ts';
-export { makeTxQueue } from './split-tx.ts';
+import type { QueueContext } from '../../queue.ts';
+import { makeRxQueue } from './split-rx.ts';
+import { makeTxQueue } from './split-tx.ts';
+import { warmUpWith } from './warm-up.ts';
+
+export { makeRxQueue, makeTxQueue };
+
+/** Plays the device on scratch rings: see `warm-up.ts`. */
+export function warmUp(context: QueueContext): void {
+  warmUpWith(context, false, makeRxQueue, makeTxQueue);
+}

@@ -1,0 +1,30 @@
+/** Waiting for a device, which may never answer. Control half. */
+import { DeviceError } from '../../errors.ts';
+
+/** Resolves or rejects as `promise`, or rejects with `DEVICE_TIMEOUT` after `ms`: `what` was not done. */
+export async function inTime<T>(what: string, ms: number, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(timeout(what, ms)), ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The error of a device that does not answer. */
+export function timeout(what: string, ms: number): DeviceError {
+  return new DeviceError('DEVICE_TIMEOUT', {
+    what,
+    why: `the device has not done it in ${ms} ms`,
+    fix: 'look whether its other side lives, and open the port again',
+  });
+}
+
+/** Resolves after `ms`. Does not keep the process alive. */
+export const pause = (ms: number): Promise<void> =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });

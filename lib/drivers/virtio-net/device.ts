@@ -1,0 +1,366 @@
+/** The `virtio-net` driver: a virtio network device as a port, whatever transport it is reached by. Control half. */
+import { asVirtioDevio, VHOST_USER_API } from '../../devios/vhost-user.ts';
+import { DeviceError } from '../../errors.ts';
+import { type Device, type Driver, FRAMEWORK_API } from '../../framework/types.ts';
+import { L2_OVERHEAD, macOf, times } from '../../pktio/memory-port.ts';
+import { Port } from '../../pktio/port.ts';
+import type { Capability, Counters, LinkInfo, PortConfig, PortDevice, PortEvents, Queues } from '../../pktio/types.ts';
+import { featureNames, hasFeature } from '../../virtio/features.ts';
+import { controlQueue, NET_HDR_BYTES, receiveQueue, transmitQueue } from '../../virtio/net.ts';
+import type { VirtioDevio } from '../../virtio/transport.ts';
+import { TROUBLE } from './block.ts';
+import { BringUp, type Introduced, STEP_MS } from './bring-up.ts';
+import {
+  allMulticast,
+  announced,
+  type Command,
+  macTable,
+  promiscuous,
+  rssConfig,
+  setAddress,
+  setPairs,
+} from './commands.ts';
+import { readNetConfig } from './config.ts';
+import { COMMAND_MS, Control } from './control.ts';
+import { inTime, pause } from './deadline.ts';
+import { QueueSet } from './queues.ts';
+import { Revival } from './revival.ts';
+
+/** Descriptors per ring unless configured. */
+const RING = 256;
+/** How often queues are asked whether they have stopped by themselves, in milliseconds. */
+const LOOK_MS = 50;
+/** Between two looks at a configuration that keeps changing. */
+const CONFIG_MS = 20;
+
+/** Time limits, in milliseconds; for tests. */
+export interface Limits {
+  readonly stepMs: number;
+  readonly commandMs: number;
+}
+
+/** A virtio-net device as a port's device. Make it with `openVirtioNet`. */
+export class VirtioNetDevice implements PortDevice {
+  readonly driver = 'virtio-net';
+  readonly defaults: PortConfig;
+  private readonly name: string;
+  private readonly devio: VirtioDevio;
+  private readonly limits: Limits;
+  private readonly bringUp: BringUp;
+  private readonly control: Control;
+  private readonly introduced: Introduced;
+  private readonly most: { readonly rx: number; readonly tx: number; readonly pairs: number };
+  private config: PortConfig;
+  private net: Introduced['config'];
+  private events: PortEvents | undefined;
+  private queues: QueueSet | undefined;
+  private revival: Revival | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  /** Why it does not work, or undefined. */
+  private down: string | undefined;
+  private changing: 'no' | 'reading' | 'again' = 'no';
+  private counters = { resets: 0n, broken_rings: 0n, announcements: 0n };
+
+  constructor(name: string, devio: VirtioDevio, parts: Parts, limits: Limits) {
+    this.name = name;
+    this.devio = devio;
+    this.limits = limits;
+    this.bringUp = parts.bringUp;
+    this.introduced = parts.introduced;
+    this.most = parts.most;
+    this.net = parts.introduced.config;
+    this.control = new Control(name, devio, limits.commandMs);
+    this.defaults = {
+      rxQueues: 1,
+      txQueues: 1,
+      rxRing: Math.min(RING, this.most.rx),
+      txRing: Math.min(RING, this.most.tx),
+      mtu: this.net.mtu ?? 1500,
+      promiscuous: !this.has('CTRL_RX'),
+      mac: this.net.mac ?? macOf(name),
+    };
+    this.config = this.defaults;
+  }
+
+  private has(name: Parameters<typeof hasFeature>[1]): boolean {
+    return hasFeature(this.introduced.features, name);
+  }
+
+  get capability(): Capability {
+    const queues = { min: 1, max: this.most.pairs };
+    return {
+      rxQueues: queues,
+      txQueues: queues,
+      rxRing: { min: Math.min(64, this.most.rx), max: this.most.rx },
+      txRing: { min: Math.min(64, this.most.tx), max: this.most.tx },
+      mtu: { min: 68, max: this.net.mtu ?? 65_000 },
+      setMac: this.has('CTRL_MAC_ADDR') || this.has('CTRL_RX'),
+      setPromiscuous: this.has('CTRL_RX'),
+      interrupts: true,
+      patient: false,
+      finite: false,
+      internal: false,
+    };
+  }
+
+  attach(events: PortEvents): void {
+    this.events = events;
+    this.devio.transport.watch({
+      configChanged: () => void this.configChanged(),
+      needsReset: (reason) => this.revival?.broken(`the device asks to be reset: ${reason}`),
+      lost: (reason) => {
+        if (this.revival === undefined) this.down = reason;
+        else this.revival.lost(reason);
+      },
+      back: () => {
+        if (this.revival === undefined) this.down = undefined;
+        else this.revival.back();
+      },
+    });
+  }
+
+  async setup(config: PortConfig): Promise<Queues> {
+    this.checkFrames(config);
+    this.config = config;
+    const { features } = this.introduced;
+    const wake = () => this.events?.wake();
+    const queues = new QueueSet(this.devio, { port: this.name, features, config, wake });
+    this.queues = queues;
+    const pairs = this.pairs;
+    const sizes = await Promise.all([
+      this.bringUp.queueSize(receiveQueue(pairs - 1), config.rxRing, features),
+      this.bringUp.queueSize(transmitQueue(pairs - 1), config.txRing, features),
+    ]);
+    const made = {
+      rx: times(config.rxQueues, (i) => queues.add('rx', i, sizes[0])),
+      tx: times(config.txQueues, (i) => queues.add('tx', i, sizes[1])),
+    };
+    await this.run();
+    this.down = undefined;
+    this.revival = new Revival({
+      close: (deadlineMs) => queues.close(deadlineMs),
+      reset: () => this.bringUp.reset(),
+      release: () => queues.release(),
+      bringUp: () => this.run(),
+      changed: (up, reason) => this.changed(up, reason),
+      failed: (error, fatal) => this.events?.error(error, fatal),
+    });
+    this.timer = setInterval(() => this.look(), LOOK_MS).unref();
+    return made;
+  }
+
+  /** Pairs that are in use: a device spreads what it receives over as many. */
+  private get pairs(): number {
+    return Math.max(this.config.rxQueues, this.config.txQueues);
+  }
+
+  /** From a device in any state to one that runs, gates open. */
+  private async run(): Promise<void> {
+    const { queues } = this;
+    if (queues === undefined) return;
+    const { features } = this.introduced;
+    queues.clean();
+    const { config } = await this.bringUp.introduce(this.devio.wishes, features);
+    this.net = { ...config, mac: this.net.mac };
+    const layouts = new Map(queues.layouts);
+    if (this.has('CTRL_VQ')) {
+      const index = controlQueue(this.net.pairs);
+      const layout = this.control.prepare(index, this.has('RING_PACKED'));
+      if (layout !== undefined) layouts.set(index, layout);
+    }
+    await this.bringUp.start(layouts);
+    await this.instruct();
+    queues.open();
+  }
+
+  /** Tells a device that has just been started how it is to spread packets, and which ones to let through. */
+  private async instruct(): Promise<void> {
+    const { rxQueues, mac } = this.config;
+    const { rss } = this.net;
+    const scaled = rss !== undefined && rss.table > 0 && rxQueues > 1;
+    if (scaled) await this.control.send(rssConfig(rxQueues, this.pairs, rss));
+    else if (this.has('MQ')) await this.control.send(setPairs(this.pairs));
+    const differs = mac !== this.introduced.config.mac;
+    const filters: Command[] = [
+      ...(this.has('CTRL_RX') ? [promiscuous(this.config.promiscuous), allMulticast(true)] : []),
+      ...(differs && this.has('CTRL_MAC_ADDR') ? [setAddress(mac)] : []),
+      ...(differs && !this.has('CTRL_MAC_ADDR') && this.has('CTRL_RX') ? [macTable([mac], [])] : []),
+    ];
+    for (const filter of filters) {
+      await this.control.send(filter).catch((error: DeviceError) => {
+        if (error.code !== 'COMMAND_REFUSED') throw error;
+        this.events?.error(error, false);
+      });
+    }
+  }
+
+  /** The header goes before the packet, into the same frame. */
+  private checkFrames({ mtu, rxQueues, rxRing }: PortConfig): void {
+    const { count, frameSize, headroom } = this.devio.frames.plan;
+    const what = `port ${this.name}`;
+    if (headroom < NET_HDR_BYTES) {
+      const why = `its header needs ${NET_HDR_BYTES} bytes before each packet, and frames have ${headroom}`;
+      throw new DeviceError('NO_HEADROOM', { what, why, fix: 'open the engine with headroom: 64 or more' });
+    }
+    const room = frameSize - headroom - NET_HDR_BYTES;
+    if (mtu + L2_OVERHEAD > room) {
+      throw new DeviceError('MTU_TOO_LARGE', {
+        what,
+        why: `packets of ${mtu + L2_OVERHEAD} bytes do not fit into frames with room for ${room}`,
+        fix: `lower the MTU to ${room - L2_OVERHEAD}, or open the engine with larger frames (frameSize)`,
+      });
+    }
+    if (rxQueues * rxRing >= count) {
+      throw new DeviceError('POOL_TOO_SMALL', {
+        what,
+        why: `${rxQueues} rx rings of ${rxRing} would hold all of the ${count} frames`,
+        fix: 'use smaller rings (rxRing), or open the engine with more frames',
+      });
+    }
+  }
+
+  /** Queues that have stopped by themselves. */
+  private look(): void {
+    const trouble = this.down === undefined ? this.queues?.trouble : undefined;
+    if (trouble === undefined) return;
+    this.counters.broken_rings++;
+    const name = Object.keys(TROUBLE)[trouble] ?? 'ring';
+    this.revival?.broken(`the device has broken a ring (${name})`);
+  }
+
+  private changed(up: boolean, reason: string): void {
+    const before = this.link();
+    if (!up && this.down === undefined) this.counters.resets++;
+    this.down = up ? undefined : reason;
+    this.tell(before);
+  }
+
+  private tell(before: LinkInfo): void {
+    const now = this.link();
+    if (now.status !== before.status || now.speed !== before.speed) this.events?.link(now);
+  }
+
+  /** Reads the configuration; however often it changes, once at a time, with a pause. */
+  private async configChanged(): Promise<void> {
+    const again = this.changing !== 'no';
+    this.changing = again ? 'again' : 'reading';
+    if (again) return;
+    do {
+      this.changing = 'reading';
+      await this.readConfig().catch(() => {}); // it has gone, or will say so again
+      await pause(CONFIG_MS);
+    } while ((this.changing as string) === 'again');
+    this.changing = 'no';
+  }
+
+  private async readConfig(): Promise<void> {
+    const { transport } = this.devio;
+    const what = `${this.name}: configuration`;
+    const read = await inTime(what, this.limits.stepMs, readNetConfig(transport, this.introduced.features));
+    const before = this.link();
+    this.net = { ...this.net, up: read.up, speed: read.speed, duplex: read.duplex };
+    if (this.queues !== undefined) this.tell(before);
+    if (read.announce && this.down === undefined) {
+      this.counters.announcements++;
+      await this.control.send(announced());
+    }
+  }
+
+  async teardown(): Promise<void> {
+    clearInterval(this.timer);
+    const { queues, revival } = this;
+    this.revival = undefined;
+    await revival?.stop();
+    this.queues = undefined;
+    try {
+      // After this the device touches nothing of ours. If it has gone, or does not answer, its transport cuts it off.
+      await this.bringUp.reset().catch(() => {});
+    } finally {
+      this.control.release();
+      queues?.free();
+    }
+  }
+
+  close(): void {}
+
+  setPromiscuous(on: boolean): void {
+    this.config = { ...this.config, promiscuous: on };
+    if (this.queues === undefined || this.down !== undefined) return; // it is told when it starts
+    this.control.send(promiscuous(on)).catch((error: Error) => {
+      if ((error as { code?: string }).code === 'DEVICE_TIMEOUT') this.revival?.broken(error.message);
+      this.events?.error(error, false);
+    });
+  }
+
+  extraStats(): Counters {
+    return { ...this.counters };
+  }
+
+  notes(): string[] {
+    const { features, faults } = this.introduced;
+    const { rxQueues, txQueues } = this.config;
+    const unserved = this.queues !== undefined && txQueues > rxQueues ? txQueues - rxQueues : 0;
+    return [
+      `${this.name}: ${this.has('RING_PACKED') ? 'packed' : 'split'} rings; ${featureNames(features).join(', ')}`,
+      ...faults,
+      ...(unserved === 0
+        ? []
+        : [
+            `${this.name} sends by ${txQueues} queues, and its device spreads what it receives over as many: ` +
+              `${unserved} of them will not be looked at; rxQueues: ${txQueues}`,
+          ]),
+    ];
+  }
+
+  link(): LinkInfo {
+    const { speed, duplex } = this.net;
+    const common = { speed, duplex, autoneg: false, media: 'virtio' } as const;
+    if (this.down !== undefined) return { ...common, status: 'down', reason: this.down };
+    return this.net.up
+      ? { ...common, status: 'up' }
+      : { ...common, status: 'down', reason: 'the device says that its link is down' };
+  }
+}
+
+/** What is known of a device before it is a port. */
+interface Parts {
+  readonly bringUp: BringUp;
+  readonly introduced: Introduced;
+  readonly most: { readonly rx: number; readonly tx: number; readonly pairs: number };
+}
+
+/** Meets the device behind `devio`: its features and configuration. Throws what `BringUp` throws. */
+export async function openVirtioNet(
+  name: string,
+  devio: VirtioDevio,
+  limits: Limits = { stepMs: STEP_MS, commandMs: COMMAND_MS },
+): Promise<VirtioNetDevice> {
+  const bringUp = new BringUp(name, devio.transport, limits.stepMs);
+  const introduced = await bringUp.introduce(devio.wishes);
+  const { features } = introduced;
+  const most = {
+    rx: powerOfTwo(await bringUp.queueSize(receiveQueue(0), 32_768, features)),
+    tx: powerOfTwo(await bringUp.queueSize(transmitQueue(0), 32_768, features)),
+    pairs: introduced.config.pairs,
+  };
+  return new VirtioNetDevice(name, devio, { bringUp, introduced, most }, limits);
+}
+
+/** Ports' rings are powers of two. */
+const powerOfTwo = (size: number): number => 2 ** Math.floor(Math.log2(size));
+
+/** Makes the driver. */
+export function virtioNetDriver(): Driver {
+  return {
+    name: 'virtio-net',
+    version: '1.0.0',
+    frameworkApi: FRAMEWORK_API,
+    enumeratorClass: 'socket',
+    ids: [{ kind: 'virtio-user' }],
+    devios: [VHOST_USER_API],
+    async probe(device: Device, devio) {
+      const virtio = asVirtioDevio(devio);
+      return new Port(device.address, virtio.memory, await openVirtioNet(device.address, virtio));
+    },
+  };
+}

@@ -1,0 +1,154 @@
+/** The queues of a started port: their memory, their plans, and their gates. Control half. */
+import { makeCounters } from '../../arena/counters.ts';
+import { Gate } from '../../arena/gate.ts';
+import { planQueue, queueModule } from '../../pktio/memory-port.ts';
+import type { PortConfig, QueueHandle } from '../../pktio/types.ts';
+import { TX } from '../../queue.ts';
+import { hasFeature } from '../../virtio/features.ts';
+import { receiveQueue, transmitQueue } from '../../virtio/net.ts';
+import { queueAreas } from '../../virtio/ring.ts';
+import type { QueueLayout, VirtioDevio } from '../../virtio/transport.ts';
+import { BLOCK, blockBytes, heldFrames, openBlock, TROUBLE } from './block.ts';
+import { VIRTIO_RX_NAMES, VIRTIO_TX_NAMES } from './data.ts';
+
+/** How a port's queues are made. */
+export interface QueueOptions {
+  readonly port: string;
+  readonly features: bigint;
+  readonly config: PortConfig;
+  readonly wake: () => void;
+}
+
+/** A queue of one direction. */
+interface Made {
+  /** Number of the virtqueue. */
+  readonly index: number;
+  readonly layout: QueueLayout;
+  readonly handle: QueueHandle;
+  readonly gate: Gate;
+  readonly words: Int32Array;
+}
+
+/** All queues of a port. */
+export class QueueSet {
+  private readonly devio: VirtioDevio;
+  private readonly options: QueueOptions;
+  private readonly made: Made[] = [];
+  private readonly shared: number[] = [];
+  private readonly own: number[] = [];
+
+  constructor(devio: VirtioDevio, options: QueueOptions) {
+    this.devio = devio;
+    this.options = options;
+  }
+
+  /** Makes a queue with `size` descriptors: number `queue` of its direction. Throws `NO_MEMORY`. */
+  add(direction: 'rx' | 'tx', queue: number, size: number): QueueHandle {
+    const { port, features, config, wake } = this.options;
+    const index = direction === 'rx' ? receiveQueue(queue) : transmitQueue(queue);
+    const packed = hasFeature(features, 'RING_PACKED');
+    const layout = this.layOut(size, packed);
+    const block = this.allocate(blockBytes(size));
+    const { transport, memory } = this.devio;
+    const gate = new Gate(memory, block + BLOCK.gate * 4, wake);
+    const plan = planQueue(this.devio, config, {
+      port,
+      direction,
+      queue,
+      module: queueModule(import.meta.url, packed ? 'packed-queue' : 'split-queue'),
+      fd: direction === 'rx' ? transport.interrupt(index) : -1,
+      data: { ...this.data(layout), block, ...this.kick(index) },
+      counterNames: direction === 'rx' ? VIRTIO_RX_NAMES : VIRTIO_TX_NAMES,
+    });
+    this.own.push(plan.counters);
+    const held = () => heldFrames(memory, block, size, packed);
+    const clear = () => {
+      makeCounters(memory, plan.counters)(TX.stopped, direction === 'tx' ? held().length : 0);
+      openBlock(memory, block, size).owner.fill(0);
+    };
+    const handle: QueueHandle = { plan, held, settle: () => {}, clear };
+    this.made.push({ index, layout, handle, gate, words: openBlock(memory, block, size).words });
+    return handle;
+  }
+
+  private layOut(size: number, packed: boolean): QueueLayout {
+    const areas = queueAreas(size, packed);
+    // Event words are accessed as halves of 32-bit words: two bytes more behind each area.
+    const [desc, driver, device] = [areas.desc, areas.driver, areas.device].map(({ bytes, align }) => {
+      const offset = this.devio.allocateShared(bytes + 2, Math.max(align, 64));
+      this.shared.push(offset);
+      return offset;
+    });
+    return { size, packed, desc, driver, device };
+  }
+
+  private allocate(bytes: number): number {
+    const offset = this.devio.allocate(bytes);
+    this.own.push(offset);
+    return offset;
+  }
+
+  private data({ size, desc, driver, device }: QueueLayout): Record<string, number> {
+    const { features } = this.options;
+    const has = (name: Parameters<typeof hasFeature>[1]) => Number(hasFeature(features, name));
+    return {
+      ...{ size, desc, driver, device },
+      eventIdx: has('EVENT_IDX'),
+      inOrder: has('IN_ORDER'),
+      mergeable: has('MRG_RXBUF'),
+      checksum: has('GUEST_CSUM'),
+      frameAddresses: this.devio.frameAddresses,
+      position: has('NOTIFICATION_DATA'),
+    };
+  }
+
+  private kick(index: number): Record<string, number> {
+    const { fd, register, value, width } = this.devio.transport.notifier(index);
+    return { kickFd: fd, kickRegister: register, kickValue: value, kickWidth: width };
+  }
+
+  /** Virtqueues by number, to be programmed. */
+  get layouts(): ReadonlyMap<number, QueueLayout> {
+    return new Map(this.made.map(({ index, layout }) => [index, layout]));
+  }
+
+  /** Zeroes the rings: as a device that was reset expects them. Only behind closed gates. */
+  clean(): void {
+    const { memory } = this.devio;
+    for (const { layout, words } of this.made) {
+      words[BLOCK.trouble] = TROUBLE.none;
+      const { desc, driver, device } = queueAreas(layout.size, layout.packed);
+      new Uint8Array(memory, layout.desc, desc.bytes).fill(0);
+      new Uint8Array(memory, layout.driver, driver.bytes).fill(0);
+      new Uint8Array(memory, layout.device, device.bytes).fill(0);
+    }
+  }
+
+  open(): void {
+    for (const { gate } of this.made) gate.set(true);
+  }
+
+  /** Resolves to true when no worker touches the rings any more, to false after `deadlineMs`. */
+  async close(deadlineMs: number): Promise<boolean> {
+    const closed = await Promise.all(this.made.map(({ gate }) => gate.close(deadlineMs)));
+    return closed.every(Boolean);
+  }
+
+  /** The device has let go of what it had: the workers take it back. */
+  release(): void {
+    for (const { words } of this.made) Atomics.store(words, BLOCK.released, words[BLOCK.gate]);
+    this.options.wake();
+  }
+
+  /** Why queues have stopped by themselves, or undefined: numbers of `TROUBLE`. */
+  get trouble(): number | undefined {
+    return this.made.map(({ words }) => Atomics.load(words, BLOCK.trouble)).find((trouble) => trouble !== 0);
+  }
+
+  /** Returns all memory. Nobody may use the queues any more. */
+  free(): void {
+    for (const offset of this.shared.splice(0)) this.devio.freeShared(offset);
+    for (const offset of this.own.splice(0)) this.devio.free(offset);
+    this.made.length = 0;
+  }
+}
