@@ -10,6 +10,17 @@ export interface Native {
   mapFd(arena: Uint8Array, offset: number, length: number, fd: number, fdOffset: number, writable: boolean): void;
   /** Puts zeroed anonymous memory over whole pages of the arena. */
   unmap(arena: Uint8Array, offset: number, length: number): void;
+  /**
+   * Maps part of a peer's file over whole pages of a window, to read and write; returns a guard. Whoever may truncate the
+   * file cannot end this process by it: the mapping reads zeros from then on, and `peerFaulted` says so.
+   */
+  mapPeer(window: Uint8Array, offset: number, length: number, fd: number, fdOffset: number): number;
+  /** Puts zeroed memory over what `mapPeer` mapped. Nobody may be using it any more. */
+  unmapPeer(window: Uint8Array, offset: number, length: number, guard: number): void;
+  /** Whether something of the mapping was missing when it was used. */
+  peerFaulted(guard: number): boolean;
+  /** The seals of a memfd (F_SEAL_SHRINK is 2); 0 of a file that has none. */
+  fileSeals(fd: number): number;
   /** The arena's base address modulo `modulus`. */
   addressRemainder(arena: Uint8Array, modulus: number): number;
   /** A new non-blocking eventfd, owned by the caller. */

@@ -3,6 +3,7 @@ import { loadNative } from '../../native/index.ts';
 import { Arena } from '../arena/arena.ts';
 import { FramePool } from '../arena/frame-pool.ts';
 import { memoryDevio } from '../devios/memory.ts';
+import { vhostDevio } from '../devios/vhost.ts';
 import { vhostUserDevio } from '../devios/vhost-user.ts';
 import { xskDevio } from '../devios/xsk.ts';
 import { loopDriver } from '../drivers/loop/device.ts';
@@ -72,7 +73,8 @@ export class Engine {
     for (const api of [MEMORY_ENUMERATOR_API, FILE_ENUMERATOR_API])
       this.framework.registerDevio(memoryDevio(arena, api));
     this.framework.registerDevio(xskDevio(arena, means.frames, netdevs, NETDEV_ENUMERATOR_API));
-    this.framework.registerDevio(vhostUserDevio(arena, means.frames, SOCKET_ENUMERATOR_API));
+    for (const make of [vhostUserDevio, vhostDevio])
+      this.framework.registerDevio(make(arena, means.frames, SOCKET_ENUMERATOR_API));
     for (const driver of [nullDriver(), loopDriver(), pairDriver(), pcap, xdpDriver(), virtioNetDriver()])
       this.framework.registerDriver(driver);
   }

@@ -90,6 +90,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddThread(env, exports);
   AddSocket(env, exports);
   AddUnixSocket(env, exports);
+  AddPeer(env, exports);
   return exports;
 }
 

@@ -3,6 +3,8 @@
 
 #include <napi.h>
 
+#include <sys/types.h>
+
 #include <cerrno>
 #include <cstdint>
 #include <optional>
@@ -21,6 +23,7 @@ void AddWait(Napi::Env env, Napi::Object exports);
 void AddThread(Napi::Env env, Napi::Object exports);
 void AddSocket(Napi::Env env, Napi::Object exports);
 void AddUnixSocket(Napi::Env env, Napi::Object exports);
+void AddPeer(Napi::Env env, Napi::Object exports);
 
 // Throws an Error with `syscall`, `errno` (negative, as libuv has it) and the text of errno.
 void ThrowErrno(Napi::Env env, const char* syscall, int error);
@@ -46,5 +49,10 @@ struct Range {
   size_t length;
 };
 std::optional<Range> PageRange(const Napi::CallbackInfo& info);
+
+// Puts zeroed anonymous memory over the range. False leaves errno.
+bool Anonymous(const Range& range);
+// Maps `fd` over the range; returns 0 or the error (ENXIO: part of it lies beyond the file's end), and leaves no hole.
+int MapOver(const Range& range, int prot, int fd, off_t offset, bool populate);
 
 }  // namespace linecard

@@ -40,16 +40,16 @@ static int MakeMemfd(unsigned huge) {
 }
 
 // Puts zeroed anonymous memory over the range. False leaves errno.
-static bool Anonymous(const Range& range) {
+bool Anonymous(const Range& range) {
   constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
   return mmap(range.address, range.length, PROT_READ | PROT_WRITE, kFlags, -1, 0) != MAP_FAILED;
 }
 
-// Maps `fd` over the range. A failed MAP_FIXED may have taken out what was there, and a hole in the arena would be a
-// crash at the next access: then anonymous memory fills it. Returns 0 or the error.
-static int Overlay(const Range& range, int prot, int fd, off_t offset) {
-  constexpr int kFlags = MAP_SHARED | MAP_FIXED | MAP_POPULATE;
-  if (mmap(range.address, range.length, prot, kFlags, fd, offset) != MAP_FAILED) return 0;
+// Maps `fd` over the range, with its pages present at once if `populate`. A failed MAP_FIXED may have taken out what was
+// there, and a hole in the arena would be a crash at the next access: then anonymous memory fills it.
+static int Overlay(const Range& range, int prot, int fd, off_t offset, bool populate) {
+  const int flags = MAP_SHARED | MAP_FIXED | (populate ? MAP_POPULATE : 0);
+  if (mmap(range.address, range.length, prot, flags, fd, offset) != MAP_FAILED) return 0;
   const int error = errno;
   Anonymous(range);
   return error;
@@ -62,6 +62,12 @@ static bool BeyondEnd(int fd, uint64_t offset, uint64_t length) {
   if (fstat(fd, &file) != 0 || !S_ISREG(file.st_mode)) return false;
   const uint64_t end = (static_cast<uint64_t>(file.st_size) + kPage - 1) / kPage * kPage;
   return offset > end || length > end - offset;
+}
+
+int MapOver(const Range& range, int prot, int fd, off_t offset, bool populate) {
+  // What lies beyond a file's end cannot be touched: SIGBUS.
+  if (BeyondEnd(fd, static_cast<uint64_t>(offset), range.length)) return ENXIO;
+  return Overlay(range, prot, fd, offset, populate);
 }
 
 // mapMemory(arena, offset, length, huge) -> fd of a sealed memfd, mapped shared and populated over the range.
@@ -79,7 +85,7 @@ static Napi::Value MapMemory(const Napi::CallbackInfo& info) {
   }
   // Reserve the pages before mapping: running out of them shows here as an error, not as SIGBUS at first touch.
   if (fallocate(fd.get(), 0, 0, static_cast<off_t>(range->length)) != 0) return ThrowErrno(env, "fallocate", errno), env.Undefined();
-  const int error = Overlay(*range, PROT_READ | PROT_WRITE, fd.get(), 0);
+  const int error = Overlay(*range, PROT_READ | PROT_WRITE, fd.get(), 0, true);
   if (error != 0) return ThrowErrno(env, "mmap", error), env.Undefined();
   // A forked child must not share DMA memory: copy-on-write would move pages under a device.
   madvise(range->address, range->length, MADV_DONTFORK);
@@ -97,8 +103,7 @@ static Napi::Value MapFd(const Napi::CallbackInfo& info) {
   const auto offset = Unsigned(info, 4);
   if (!offset) return env.Undefined();
   const int prot = PROT_READ | (info[5].ToBoolean() ? PROT_WRITE : 0);
-  if (BeyondEnd(*fd, *offset, range->length)) return ThrowErrno(env, "mmap", ENXIO), env.Undefined();
-  const int error = Overlay(*range, prot, *fd, static_cast<off_t>(*offset));
+  const int error = MapOver(*range, prot, *fd, static_cast<off_t>(*offset), true);
   if (error != 0) ThrowErrno(env, "mmap", error);
   return env.Undefined();
 }
