@@ -14,6 +14,7 @@ Port names:
   xdp:INTERFACE              a network interface, by AF_XDP [,queue=N]
                              [,mode=native|skb][,zero-copy=0|1][,busy-poll=1]
                              [,match=udp/53+…][,closed=1][,force=1]
+                             [,checksum=fill|keep]
 `;
 
 /** What the exit code says. */

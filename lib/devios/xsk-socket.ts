@@ -35,6 +35,8 @@ export interface Xsk {
   readonly fd: number;
   readonly queue: number;
   readonly zeroCopy: boolean;
+  /** What the kernel answered when zero-copy was tried and refused. */
+  readonly refusal?: string;
   readonly rings: Readonly<Record<keyof typeof XDP_RINGS, RingPlace>>;
   /** The kernel's own counters. */
   statistics(): Record<string, bigint>;
@@ -186,6 +188,7 @@ export async function openXsk(
   sharing: Xsk | undefined,
 ): Promise<Xsk> {
   const ways = attempts(options, sharing);
+  let refusal: { readonly refusal?: string } = {};
   for (const [i, way] of ways.entries()) {
     const fd = openSocket(arena);
     const segments: Segment[] = [];
@@ -203,6 +206,7 @@ export async function openXsk(
         fd,
         queue: where.queue,
         zeroCopy: isZeroCopy(arena, fd),
+        ...refusal,
         rings,
         statistics: () => statistics(arena, fd),
         close,
@@ -210,6 +214,7 @@ export async function openXsk(
     } catch (error) {
       close();
       if (i === ways.length - 1 || !(error instanceof DevioError) || !isRefusal(error)) throw error;
+      if ((way.flags & XDP_BIND.zeroCopy) !== 0) refusal = { refusal: String(error.detail.errno) };
     }
   }
   throw new RangeError('no way to bind'); // unreachable: there is always at least one

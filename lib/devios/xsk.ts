@@ -30,6 +30,8 @@ export interface XdpOptions {
   /** Packets that are ours are dropped, not passed to the kernel, while no socket is there for them. */
   readonly closed: boolean;
   readonly busyPoll: boolean;
+  /** Finish checksums that the sender left to hardware; if absent, on interfaces without hardware. */
+  readonly fillChecksums?: boolean | undefined;
   /** Take the interface although a default route leaves by it. */
   readonly force: boolean;
 }
@@ -60,6 +62,12 @@ export interface NetdevView {
 /** How the program is attached. */
 export type AttachMode = 'native' | 'skb';
 
+/** The same, and why not in native mode when nobody asked for another. */
+export interface Attached {
+  readonly mode: AttachMode;
+  readonly why?: string;
+}
+
 /** An open interface. */
 export interface XskDevio extends Devio {
   readonly memory: SharedArrayBuffer;
@@ -73,8 +81,8 @@ export interface XskDevio extends Devio {
   watch(listener: LinkWatcher): void;
   allocate(bytes: number): number;
   free(offset: number): void;
-  /** Attaches the program; sockets that are opened from now on are fed. Returns the mode. */
-  attach(): AttachMode;
+  /** Attaches the program; sockets that are opened from now on are fed. */
+  attach(): Attached;
   /** Opens the socket of queue `queue` of the interface. */
   openQueue(queue: number, sizes: RingSizes): Promise<Xsk>;
   closeQueue(xsk: Xsk): void;
@@ -95,6 +103,13 @@ export function asXskDevio(devio: Devio): XskDevio {
 }
 
 const QUEUES_IN_MAP = 256;
+
+/** Why a driver refuses a program in native mode. */
+const NO_NATIVE: Readonly<Record<string, string>> = {
+  EOPNOTSUPP: 'its driver has no native XDP',
+  ERANGE: "its MTU (of a veth: the other end's) is too large for native XDP",
+  ENOSPC: 'it has fewer rx queues than its peer has tx queues',
+};
 
 class InterfaceDevio implements XskDevio {
   readonly api = XSK_API;
@@ -159,32 +174,34 @@ class InterfaceDevio implements XskDevio {
     if (this.offsets.delete(offset)) this.arena.free(offset);
   }
 
-  attach(): AttachMode {
+  attach(): Attached {
     const { native } = this;
     const map = createXskMap(native, QUEUES_IN_MAP);
     try {
-      const { mode, link } = this.attachProgram(map);
+      const { link, ...attached } = this.attachProgram(map);
       this.program = { map, link };
-      return mode;
+      return attached;
     } catch (error) {
       native.close(map);
       throw error;
     }
   }
 
-  private attachProgram(map: number): { mode: AttachMode; link: number } {
+  private attachProgram(map: number): Attached & { readonly link: number } {
     const { native, options } = this;
     const code = redirectProgram(map, options.match, options.closed ? XDP.drop : XDP.pass);
     const program = loadXdp(native, code, { frags: false });
     const modes: AttachMode[] = options.mode === undefined ? ['native', 'skb'] : [options.mode];
+    let fallback: { readonly why?: string } = {};
     try {
       for (const [i, mode] of modes.entries()) {
         try {
-          return { mode, link: attachXdp(native, program, this.index, ATTACH_MODE[mode]) };
+          return { mode, link: attachXdp(native, program, this.index, ATTACH_MODE[mode]), ...fallback };
         } catch (cause) {
           // No native XDP in this driver, or not with this MTU: behind the driver it works everywhere.
           const refused = ['EOPNOTSUPP', 'ERANGE', 'EINVAL', 'ENOSPC'].includes(errnoName(cause) ?? '');
           if (!refused || i === modes.length - 1) throw this.attachError(mode, cause);
+          fallback = { why: NO_NATIVE[errnoName(cause) ?? ''] ?? `native mode was refused: ${errnoName(cause)}` };
         }
       }
       throw new RangeError('no mode'); // unreachable: modes is never empty
@@ -200,9 +217,9 @@ class InterfaceDevio implements XskDevio {
       EPERM: 'run as root, or give node CAP_BPF and CAP_NET_ADMIN',
       EBUSY: `another XDP program is attached${holder}: end its owner, or ip link set ${name} xdp off`,
       EEXIST: `another XDP program is attached${holder}: end its owner, or ip link set ${name} xdp off`,
-      EOPNOTSUPP: 'its driver has no native XDP: use mode=skb',
-      ERANGE: "its MTU (of a veth: the other end's) is too large for native XDP: lower it, or use mode=skb",
-      ENOSPC: 'it has fewer rx queues than its peer has tx queues: make them equal, or use mode=skb',
+      EOPNOTSUPP: `${NO_NATIVE.EOPNOTSUPP}: use mode=skb`,
+      ERANGE: `${NO_NATIVE.ERANGE}: lower it, or use mode=skb`,
+      ENOSPC: `${NO_NATIVE.ENOSPC}: make them equal, or use mode=skb`,
       ENODEV: 'it has gone',
     });
   }

@@ -14,9 +14,9 @@ export const NETDEV_ENUMERATOR_API: Api = { name: 'netdev', version: 1 };
 
 /** What the accepted names look like. */
 export const NETDEV_PORT_NAMES =
-  'xdp:INTERFACE[,queue=N][,mode=native|skb][,zero-copy=0|1][,match=udp/53+…][,closed=1][,busy-poll=1][,force=1]';
+  'xdp:INTERFACE[,queue=N][,mode=native|skb][,zero-copy=0|1][,match=udp/53+…][,closed=1][,busy-poll=1][,checksum=fill|keep][,force=1]';
 
-const OPTIONS = ['queue', 'mode', 'zero-copy', 'match', 'closed', 'busy-poll', 'force'];
+const OPTIONS = ['queue', 'mode', 'zero-copy', 'match', 'closed', 'busy-poll', 'checksum', 'force'];
 
 /** How often a device that was given back is tried to be added again, at each look for changes. */
 const READD_LOOKS = 40;
@@ -34,6 +34,11 @@ function parseOptions(text: string, name: PortName): XdpOptions {
   if (mode !== undefined && mode !== 'native' && mode !== 'skb') {
     throw badName(text, `there is no mode "${mode}"`, 'use native or skb, or leave it out for the best there is');
   }
+  const checksum = name.options.get('checksum');
+  if (checksum !== undefined && checksum !== 'fill' && checksum !== 'keep') {
+    const fix = 'use fill or keep, or leave it out: filled where there is no hardware';
+    throw badName(text, `there is no checksum=${checksum}`, fix);
+  }
   const match = name.options.get('match');
   return {
     mode,
@@ -42,6 +47,7 @@ function parseOptions(text: string, name: PortName): XdpOptions {
     match: match === undefined ? [] : parseMatch(match),
     closed: flag(text, name, 'closed') ?? false,
     busyPoll: flag(text, name, 'busy-poll') ?? false,
+    fillChecksums: checksum === undefined ? undefined : checksum === 'fill',
     force: flag(text, name, 'force') ?? false,
   };
 }

@@ -77,6 +77,11 @@ class KernelRing {
     return taken;
   }
 
+  /** The address in the oldest descriptor. */
+  peek(): bigint {
+    return this.view.getBigUint64(this.at + RING.descriptors + (this.consumer % this.size) * this.bytes, true);
+  }
+
   /** Puts a descriptor in; false when the ring is full. */
   put(address: bigint, length = 0): boolean {
     if (this.used >= this.size) return false;
@@ -115,6 +120,7 @@ export interface KernelOptions {
   readonly start?: number;
   readonly maxLength?: number;
   readonly busyPoll?: boolean;
+  readonly fillChecksums?: boolean;
 }
 
 /** One interface queue, and the worker that drives it. */
@@ -183,7 +189,7 @@ export class XskWorld {
   ): QueuePlan {
     const pool = { base: POOL.base, umemBytes: this.frames * POOL.frameSize, frameShift: 11, frames: this.frames };
     const busyPoll = Number(this.options.busyPoll ?? false);
-    const { maxLength = 1518 } = this.options;
+    const { maxLength = 1518, fillChecksums = false } = this.options;
     return {
       module: 'test',
       direction,
@@ -193,7 +199,7 @@ export class XskWorld {
       counterNames,
       fd: 7,
       maxLength,
-      data: { ...pool, ...data, busyPoll },
+      data: { ...pool, ...data, busyPoll, fillChecksums: Number(fillChecksums) },
     };
   }
 

@@ -1,6 +1,6 @@
 /** The `xdp` driver: a kernel interface as a port, by AF_XDP. Control half. */
 import { makeCounters } from '../../arena/counters.ts';
-import { type AttachMode, asXskDevio, XSK_API, type XskDevio } from '../../devios/xsk.ts';
+import { type Attached, asXskDevio, XSK_API, type XskDevio } from '../../devios/xsk.ts';
 import type { RingSizes, Xsk } from '../../devios/xsk-socket.ts';
 import { DeviceError, PortError } from '../../errors.ts';
 import { type Device, type Driver, FRAMEWORK_API } from '../../framework/types.ts';
@@ -19,7 +19,7 @@ import type {
   Queues,
 } from '../../pktio/types.ts';
 import { type QueuePlan, TX } from '../../queue.ts';
-import { checksumNote, shareNote } from './notes.ts';
+import { checksumNote, isSoftware, largeNote, modeNote, shareNote } from './notes.ts';
 import { FRAME, placeData, XDP_RX_NAMES, XDP_TX_NAMES } from './places.ts';
 import { XDP_PACKET_HEADROOM } from './regs.ts';
 
@@ -32,7 +32,7 @@ class XdpDevice implements PortDevice {
   private readonly devio: XskDevio;
   private sockets: Xsk[] = [];
   private offsets: number[] = [];
-  private mode: AttachMode | undefined;
+  private attached: Attached | undefined;
   private opened = 0;
   /** Of sockets that are closed. */
   private kernelCounters: Counters = {};
@@ -80,7 +80,7 @@ class XdpDevice implements PortDevice {
     const sizes = { rx: config.rxRing, fill: config.rxRing, tx: config.txRing, completion: config.txRing };
     try {
       this.devio.setPromiscuous(config.promiscuous);
-      this.mode = this.devio.attach();
+      this.attached = this.devio.attach();
       for (let i = 0; i < count; i++) await this.openQueue(i, sizes);
       this.opened = config.rxQueues;
     } catch (error) {
@@ -123,6 +123,11 @@ class XdpDevice implements PortDevice {
     this.sockets.push(await this.devio.openQueue(this.devio.options.firstQueue + index, sizes));
   }
 
+  /** Unless it was said: everywhere but behind hardware, which lets nothing in whose checksum somebody still has to make. */
+  private fillsChecksums(): boolean {
+    return this.devio.options.fillChecksums ?? (this.attached?.mode === 'skb' || isSoftware(this.interface()));
+  }
+
   /** A map with a byte per frame of the pool: what of a queue's the kernel has. */
   private map(): number {
     const offset = this.devio.allocate(this.devio.frames.plan.count);
@@ -138,8 +143,8 @@ class XdpDevice implements PortDevice {
   private rxHandle(index: number, config: PortConfig): QueueHandle {
     const { rings, fd } = this.sockets[index];
     const map = this.map();
-    const busyPoll = Number(this.devio.options.busyPoll);
-    const data = { ...this.common(map), ...placeData('rx', rings.rx), ...placeData('fill', rings.fill), busyPoll };
+    const flags = { busyPoll: Number(this.devio.options.busyPoll), fillChecksums: Number(this.fillsChecksums()) };
+    const data = { ...this.common(map), ...placeData('rx', rings.rx), ...placeData('fill', rings.fill), ...flags };
     const plan = this.plan('rx', index, config, fd, data, XDP_RX_NAMES);
     const clear = () => {
       this.silence();
@@ -200,7 +205,7 @@ class XdpDevice implements PortDevice {
     this.silence();
     for (const offset of this.offsets) this.devio.free(offset);
     this.offsets = [];
-    this.mode = undefined;
+    this.attached = undefined;
     this.opened = 0;
     this.devio.setPromiscuous(false);
   }
@@ -209,7 +214,7 @@ class XdpDevice implements PortDevice {
 
   setPromiscuous(on: boolean): void {
     // While stopped it is only noted: nobody would see the packets.
-    if (this.mode !== undefined) this.devio.setPromiscuous(on);
+    if (this.attached !== undefined) this.devio.setPromiscuous(on);
   }
 
   extraStats(): Counters {
@@ -221,13 +226,13 @@ class XdpDevice implements PortDevice {
     if (link === undefined) return [];
     const { options } = this.devio;
     const share = { opened: this.opened, first: options.firstQueue, queues: this.devio.queues() };
-    const zeroCopy = this.sockets[0]?.zeroCopy ?? false;
+    // Before it is started all of this is still to be decided.
+    if (this.attached === undefined) return [];
     return [
-      ...(this.mode === undefined
-        ? []
-        : [`${link.name}: XDP in ${this.mode} mode, ${zeroCopy ? 'zero-copy' : 'copy mode'}`]),
+      modeNote(link.name, this.attached, this.sockets[0]),
       ...(this.opened === 0 ? [] : shareNote(link.name, share, this.devio.channels())),
-      ...checksumNote(link),
+      ...checksumNote(link, this.fillsChecksums()),
+      ...largeNote(link, this.attached.mode),
     ];
   }
 

@@ -1,6 +1,11 @@
 /** What whoever opens an interface should know about it, with the command that changes it. Pure. */
+import type { Attached, AttachMode } from '../../devios/xsk.ts';
+import type { Xsk } from '../../devios/xsk-socket.ts';
 import type { Channels } from '../../netlink/ethtool.ts';
 import type { Link } from '../../netlink/rtnetlink.ts';
+
+/** True when no hardware stands behind the interface: a veth, a bridge, a TAP, the loopback. */
+export const isSoftware = ({ kind, loopback }: Pick<Link, 'kind' | 'loopback'>): boolean => kind !== '' || loopback;
 
 /** Which of an interface's rx queues are open. */
 export interface Share {
@@ -21,14 +26,33 @@ export function shareNote(name: string, { opened, first, queues }: Share, channe
   ];
 }
 
-/**
- * Says when frames may arrive without valid checksums: from the other end of a veth, whose kernel leaves them to
- * hardware that is not there. Whoever gets such a frame from us by a wire, or by another veth, drops it.
- */
-export function checksumNote({ name, kind }: Pick<Link, 'name' | 'kind'>): string[] {
-  if (kind !== 'veth') return [];
+/** Says how packets reach us, and why not in the best way there is. */
+export function modeNote(
+  name: string,
+  { mode, why }: Attached,
+  socket: Pick<Xsk, 'zeroCopy' | 'refusal'> | undefined,
+): string {
+  const because = (reason: string | undefined) => (reason === undefined ? '' : ` (${reason})`);
+  const refusal = socket?.refusal === undefined ? undefined : `its driver refuses zero-copy: ${socket.refusal}`;
+  const copy = socket?.zeroCopy === true ? 'zero-copy' : `copy mode${because(refusal)}`;
+  return `${name}: XDP in ${mode} mode${because(why)}, ${copy}`;
+}
+
+/** Says what becomes of checksums that a sender without hardware left to hardware. Whoever gets such a packet drops it. */
+export function checksumNote(link: Pick<Link, 'name' | 'kind' | 'loopback'>, filled: boolean): string[] {
+  if (!isSoftware(link)) return [];
+  if (filled) return [`${link.name}: TCP and UDP checksums that senders leave to hardware are filled in`];
   return [
-    `${name} is a veth: its other end sends TCP and UDP without checksums while it offloads them, and receivers drop that; ` +
-      'there: ethtool -K INTERFACE tx off',
+    `${link.name}: checksum=keep: TCP and UDP packets may lack checksums, and receivers drop those; ` +
+      'leave it out, or at the other end: ethtool -K INTERFACE tx off',
+  ];
+}
+
+/** Says when packets larger than any frame may arrive: in front of native XDP the kernel cuts them, of skb mode it doesn't. */
+export function largeNote({ name, kind }: Pick<Link, 'name' | 'kind'>, mode: AttachMode): string[] {
+  if (kind !== 'veth' || mode !== 'skb') return [];
+  return [
+    `${name}: in skb mode TCP comes in pieces too large for a frame (rx_dropped); ` +
+      'at the other end: ethtool -K INTERFACE tso off gso off',
   ];
 }

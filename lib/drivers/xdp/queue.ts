@@ -15,6 +15,7 @@ import {
   TX,
   type TxQueue,
 } from '../../queue.ts';
+import { finishChecksum } from '../../wire/partial-checksum.ts';
 import { FRAME, placeOf, XDP_RX, XDP_TX } from './places.ts';
 import { KICK, XDP_RING_NEED_WAKEUP } from './regs.ts';
 import { warmUpWith } from './warm-up.ts';
@@ -37,7 +38,8 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const fillFlags = fill.flags >>> 2;
   const fillSize = fill.size;
   const fillMask = fillSize - 1;
-  const { base, umemBytes, frameShift, busyPoll } = data;
+  const { base, umemBytes, frameShift, busyPoll, fillChecksums } = data;
+  const halves = { i32: words, u16: new Uint16Array(memory) };
   const inFrame = (1 << frameShift) - 1;
   const frameSize = 1 << frameShift;
   const span = plan.maxLength - MIN_FRAME_LENGTH;
@@ -99,6 +101,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
           count(length >= 0 && length < MIN_FRAME_LENGTH ? XDP_RX.runt : XDP_RX.oversize, 1);
           continue;
         }
+        if (fillChecksums !== 0) finishChecksum(halves, offset, length);
         offsets[kept] = offset;
         lengths[kept] = length;
         bytes = (bytes + length) | 0;

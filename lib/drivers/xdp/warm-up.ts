@@ -8,6 +8,47 @@ const ROUNDS = 600;
 /** What a kick may answer. */
 const ANSWERS = [KICK.ok, KICK.ok, KICK.busy, KICK.again, KICK.netDown];
 
+/**
+ * Packets whose checksums were left to hardware, and others, as [offset, value] pairs of 16 bits: their addresses are all
+ * zero, so that the sum of the pseudo-header is protocol and length.
+ */
+const PACKETS: readonly (readonly (readonly [at: number, value: number])[])[] = [
+  ipv4(14, 6, 40, 16),
+  ipv4(14, 17, 40, 6),
+  [[12, 0x8100], ...ipv4(18, 17, 40, 6)],
+  ipv6(6, 16),
+  ipv6(17, 6),
+  [...ipv4(14, 17, 40, 6), [40, 0x1234]],
+  ipv4(14, 1, 40, 2),
+  [[12, 0x0806]],
+];
+
+function ipv4(l3: number, protocol: number, length: number, field: number): (readonly [number, number])[] {
+  const sum = protocol + length;
+  return [
+    [l3 - 2, 0x0800],
+    [l3, 0x4500],
+    [l3 + 2, 20 + length],
+    [l3 + 8, protocol],
+    [l3 + 20 + field, sum],
+  ];
+}
+
+function ipv6(protocol: number, field: number): (readonly [number, number])[] {
+  return [
+    [12, 0x86dd],
+    [14, 0x6000],
+    [18, 32],
+    [20, protocol << 8],
+    [54 + field, protocol + 32],
+  ];
+}
+
+function writePacket(view: DataView, at: number, kind: number): void {
+  for (let i = 12; i < 90; i += 2) view.setUint16(at + i, 0);
+  for (const [offset, value] of PACKETS[kind]) view.setUint16(at + offset, value);
+}
+
 type MakeRx = (plan: QueuePlan, context: QueueContext) => RxQueue;
 type MakeTx = (plan: QueuePlan, context: QueueContext) => TxQueue;
 
@@ -41,9 +82,11 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
   const context: QueueContext = { ...scratch, kickTx: () => ANSWERS[answer++ % ANSWERS.length] };
   const { memory, stack } = context;
   const words = new Int32Array(memory);
+  const bytes = new DataView(memory);
   const [rx, fill, tx, completion] = [4, 2, 4, 2].map((size) => scratchRing(context, size));
   const { base, count, frameSize } = context.pool;
-  const common = { base, umemBytes: count * frameSize, frameShift: Math.log2(frameSize), frames: count, busyPoll: 0 };
+  const common = { base, umemBytes: count * frameSize, frameShift: Math.log2(frameSize), frames: count };
+  const flags = { busyPoll: 0, fillChecksums: 1 };
   const plan = { module: '', port: 'warm-up', queue: 0, counterNames: [], fd: 0, maxLength: 1518 };
   const make = (direction: 'rx' | 'tx', data: Record<string, number>): QueuePlan => ({
     ...plan,
@@ -52,7 +95,7 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
     data: { ...common, map: context.scratch(count), ...data },
   });
   const plans = {
-    rx: make('rx', { ...placeData('rx', rx), ...placeData('fill', fill) }),
+    rx: make('rx', { ...placeData('rx', rx), ...placeData('fill', fill), ...flags }),
     tx: make('tx', { ...placeData('tx', tx), ...placeData('completion', completion) }),
   };
 
@@ -61,10 +104,11 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
   words[tx.flags >>> 2] = 1;
   const burst: Burst = { size: 32, offsets: new Int32Array(32), lengths: new Int32Array(32), count: 0 };
   for (let round = 0; round < ROUNDS; round++) {
-    playKernel(words, fill, rx, [2, 4], round % 16 === 0 ? 13 : round % 16 === 1 ? 4000 : 60);
+    playKernel(words, fill, rx, [2, 4], round % 16 === 0 ? 13 : round % 16 === 1 ? 4000 : 90);
     rxQueue.arm();
     rxQueue.disarm();
     while (rxQueue.receive(burst) > 0) {
+      for (let i = 0; i < burst.count; i++) writePacket(bytes, burst.offsets[i], (round + i) % PACKETS.length);
       if (round % 8 === 0) burst.lengths[0] = round % 16 === 0 ? 13 : 1600;
       const sent = txQueue.transmit(burst, 0, burst.count);
       stack.give(burst.offsets, sent, burst.count);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { checksumNote, shareNote } from '../../../lib/drivers/xdp/notes.ts';
+import { checksumNote, largeNote, modeNote, shareNote } from '../../../lib/drivers/xdp/notes.ts';
 
 test('All queues open: there is nothing to say', () => {
   expect(shareNote('eth0', { opened: 4, first: 0, queues: 4 }, { rx: 0, tx: 0, combined: 4 })).toEqual([]);
@@ -25,7 +25,27 @@ test('Queues from another one on: fewer queues would not help alone, and all can
   );
 });
 
-test('Only a veth is told that checksums may be missing', () => {
-  expect(checksumNote({ name: 'eth0', kind: '' })).toEqual([]);
-  expect(checksumNote({ name: 'veth0', kind: 'veth' })[0]).toMatch(/^veth0 is a veth: .* ethtool -K INTERFACE tx off$/);
+test('Of interfaces without hardware it is said what becomes of checksums; of others there is nothing to say', () => {
+  expect(checksumNote({ name: 'eth0', kind: '', loopback: false }, true)).toEqual([]);
+  expect(checksumNote({ name: 'veth0', kind: 'veth', loopback: false }, true)).toEqual([
+    'veth0: TCP and UDP checksums that senders leave to hardware are filled in',
+  ]);
+  expect(checksumNote({ name: 'lo', kind: '', loopback: true }, false)[0]).toMatch(
+    /^lo: checksum=keep: .* ethtool -K INTERFACE tx off$/,
+  );
+});
+
+test('A veth in skb mode is told of packets that are too large', () => {
+  expect(largeNote({ name: 'veth0', kind: 'veth' }, 'skb')[0]).toMatch(/ethtool -K INTERFACE tso off gso off$/);
+  expect(largeNote({ name: 'veth0', kind: 'veth' }, 'native')).toEqual([]);
+  expect(largeNote({ name: 'eth0', kind: '' }, 'skb')).toEqual([]);
+});
+
+test('The modes are told, and why they are not the best ones', () => {
+  const why = 'its driver has no native XDP';
+  expect(modeNote('eth0', { mode: 'native' }, { zeroCopy: true })).toBe('eth0: XDP in native mode, zero-copy');
+  expect(modeNote('eth0', { mode: 'skb', why }, { zeroCopy: false, refusal: 'EOPNOTSUPP' })).toBe(
+    'eth0: XDP in skb mode (its driver has no native XDP), copy mode (its driver refuses zero-copy: EOPNOTSUPP)',
+  );
+  expect(modeNote('eth0', { mode: 'skb' }, { zeroCopy: false })).toBe('eth0: XDP in skb mode, copy mode');
 });

@@ -213,3 +213,24 @@ property.prop([fc.array(step, { maxLength: 200 }), fc.constantFrom(0, 0x7fff_ffc
     }
   },
 );
+
+test.each([true, false])(
+  'A checksum that was left to hardware is filled in if that was asked for (%s)',
+  (fillChecksums) => {
+    const world = new XskWorld({ fillChecksums });
+    const rx = world.makeRx();
+    const view = new DataView(world.memory);
+    const at = POOL.base + Number(world.fill.peek()) + POOL.headroom;
+    view.setUint16(at + 12, 0x0800);
+    view.setUint16(at + 14, 0x4500);
+    view.setUint16(at + 16, 29); // UDP with one byte, between addresses of zero
+    view.setUint8(at + 23, 17);
+    view.setUint16(at + 38, 9);
+    view.setUint16(at + 40, 17 + 9);
+    view.setUint8(at + 42, 0x80);
+    world.arrive(60);
+    expect(rx.receive(world.burst())).toBe(1);
+    // Length twice, protocol, the byte: 9 + 9 + 17 + 0x8000 = 0x8023.
+    expect(view.getUint16(at + 40)).toBe(fillChecksums ? 0x7fdc : 26);
+  },
+);
