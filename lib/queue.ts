@@ -149,6 +149,8 @@ export interface PortFacts {
   /** Six bytes. */
   readonly mac: Uint8Array;
   readonly mtu: number;
+  /** Other machines are behind it, which know each other by their addresses: a network interface. */
+  readonly hosts: boolean;
 }
 
 /** What an application's factory is given. One per job, in the worker. */

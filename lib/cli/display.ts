@@ -2,15 +2,19 @@
 import { errorData, errorText } from './failure.ts';
 import type { Figures } from './figures.ts';
 import { toJson } from './json.ts';
-import { type Happening, periodJson } from './period.ts';
+import { eventsJson, type Happening, periodJson } from './period.ts';
+import type { Note } from './ports.ts';
 import { logLines, screen } from './screen.ts';
 import { type Outcome, summaryJson, summaryLines } from './summary.ts';
 import type { Terminal } from './terminal.ts';
+import { wrap } from './text.ts';
 
 /** A display. All methods write at once. */
 export interface Display {
   /** What is going to happen, before it does. */
   intro(lines: readonly string[]): void;
+  /** What whoever runs it should know, once the ports have been started. */
+  notes(notes: readonly Note[]): void;
   period(figures: Figures): void;
   /** Something went wrong, or right again; `error` is why. */
   happened(event: string, subject: string | number, text: string, error?: Error): void;
@@ -34,6 +38,10 @@ class JsonDisplay implements Display {
 
   intro(): void {}
 
+  notes(notes: readonly Note[]): void {
+    for (const { port, text } of notes) this.events.push({ event: 'note', subject: port, text });
+  }
+
   period(figures: Figures): void {
     this.terminal.out(`${toJson(periodJson(figures, this.events.splice(0)))}\n`);
   }
@@ -47,7 +55,7 @@ class JsonDisplay implements Display {
   }
 
   summary(outcome: Outcome): void {
-    this.terminal.out(`${toJson(summaryJson(outcome))}\n`);
+    this.terminal.out(`${toJson({ ...summaryJson(outcome), events: eventsJson(this.events.splice(0)) })}\n`);
   }
 }
 
@@ -60,7 +68,16 @@ class LogDisplay implements Display {
   }
 
   intro(lines: readonly string[]): void {
-    if (lines.length > 0) this.terminal.out(`${lines.join('\n')}\n\n`);
+    if (lines.length > 0) this.terminal.out(`${this.wrapped(lines)}\n\n`);
+  }
+
+  notes(notes: readonly Note[]): void {
+    this.intro(notes.map(({ text }) => text));
+  }
+
+  private wrapped(lines: readonly string[]): string {
+    const { columns } = this.terminal.size();
+    return lines.flatMap((line) => wrap(line, columns)).join('\n');
   }
 
   period(figures: Figures): void {

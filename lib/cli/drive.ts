@@ -2,15 +2,19 @@
 import type { Engine } from '../engine/engine.ts';
 import type { RunResult } from '../engine/results.ts';
 import type { EngineOptions, JobSpec } from '../engine/types.ts';
+import type { Pktio } from '../pktio/types.ts';
 import { type Display, makeDisplay } from './display.ts';
 import { EXIT } from './failure.ts';
 import { figures, type Subject } from './figures.ts';
-import { openPorts, type PortWish, withEngine } from './ports.ts';
+import { openPorts, type PortWish, portNotes, withEngine } from './ports.ts';
 import { Stopping, type StopReason } from './stopping.ts';
 import { type Outcome, succeeded } from './summary.ts';
 import type { Terminal } from './terminal.ts';
 import { Troubles } from './troubles.ts';
 import { judge, type Verdict } from './verdict.ts';
+
+/** Settles what only open ports can tell, before they are started; returns what is to be said about it. */
+export type Settle = (jobs: readonly JobSpec[], ports: ReadonlyMap<string, Pktio>) => readonly string[];
 
 /** What a command wants done. */
 export interface Work {
@@ -21,6 +25,7 @@ export interface Work {
   readonly engine: EngineOptions;
   readonly ports: readonly PortWish[];
   readonly jobs: readonly JobSpec[];
+  readonly settle?: Settle;
   /** `judge` if absent. */
   readonly judge?: (jobs: readonly JobSpec[], result: RunResult) => Verdict | undefined;
 }
@@ -85,6 +90,7 @@ async function run(engine: Engine, { work, pace, display, stopping, troubles }: 
   const { jobs } = work;
   const subject: Subject = { ports: [...engine.ports.keys()], jobs };
   display.intro(work.intro ?? []);
+  const settled = work.settle?.(jobs, engine.ports) ?? [];
   const starting = engine.run(jobs);
   const active = await Promise.race([starting, stopping.requested.then(() => undefined)]);
   if (active === undefined) {
@@ -92,18 +98,20 @@ async function run(engine: Engine, { work, pace, display, stopping, troubles }: 
     starting.catch(() => {});
     return undefined;
   }
+  display.notes([...settled.map((text) => ({ port: '', text })), ...portNotes(engine.ports.values())]);
   troubles.watchRun(active);
   if (pace.time > 0) stopping.after(pace.time);
-  const linkOf = (port: string) => engine.ports.get(port)?.link();
+  const portOf = (name: string) => engine.ports.get(name);
   let before = active.stats();
   const look = () => {
     const now = active.stats();
-    display.period(figures(subject, now, before, linkOf));
+    display.period(figures(subject, now, before, portOf));
     before = now;
   };
   const ticker = pace.period > 0 ? setInterval(look, pace.period * 1000) : undefined;
   const reason: StopReason = await Promise.race([stopping.requested, active.done.then(() => 'sources' as const)]);
   clearInterval(ticker);
   const result = await active.stop();
-  return { subject, reason, result, verdict: (work.judge ?? judge)(jobs, result) };
+  const kernel = new Map([...engine.ports].map(([name, port]) => [name, port.extraStats?.() ?? {}]));
+  return { subject, reason, result, kernel, verdict: (work.judge ?? judge)(jobs, result) };
 }

@@ -1,6 +1,7 @@
 /** How a command ends when something is wrong: one line, or one JSON object, and an exit code. */
 import { type ErrorDetail, LinecardError, toPlainError } from '../errors.ts';
 import { toJson } from './json.ts';
+import { inOptions } from './words.ts';
 
 /** How a command can end. 130 is 128 + SIGINT: ended at once by a second Ctrl-C. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
@@ -17,6 +18,7 @@ export function usageError(what: string, why: string, fix: string, detail: Error
 const TYPED = [
   'USAGE',
   'BAD_APP_OPTION',
+  'BAD_ARENA_SIZE',
   'BAD_FRAME_POOL',
   'BAD_FRAME_SIZE',
   'BAD_MAC',
@@ -30,10 +32,10 @@ export function exitCodeOf(error: unknown): number {
   return TYPED.includes(toPlainError(error).code) ? EXIT.usage : EXIT.failed;
 }
 
-/** The error as plain data, for `-j`. */
+/** The error as plain data, for `-j`: its message names options as they are typed. */
 export function errorData(error: unknown): { code: string; message: string; detail: ErrorDetail } {
   const { code, message, detail } = toPlainError(error);
-  return { code: code === '' ? 'INTERNAL' : code, message: message.replaceAll(/\s*\n\s*/g, ' '), detail };
+  return { code: code === '' ? 'INTERNAL' : code, message: inOptions(message.replaceAll(/\s*\n\s*/g, ' ')), detail };
 }
 
 /** The error as one line: `linecard: what failed: why; what to do [CODE]`. */

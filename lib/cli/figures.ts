@@ -1,7 +1,7 @@
 /** What a screen shows of a run: totals, rates since the last look, drops by reason and port. Pure. */
 import type { RunStats } from '../engine/results.ts';
 import type { JobSpec } from '../engine/types.ts';
-import type { Counters, LinkInfo, PortStats } from '../pktio/types.ts';
+import type { Counters, LinkInfo, Pktio, PortStats } from '../pktio/types.ts';
 
 /** One direction of a port. */
 export interface Traffic {
@@ -24,6 +24,8 @@ export interface PortFigures {
   readonly drops: Counters;
   /** Drops per second over the interval; 0 without an earlier look. */
   readonly dropsPerSecond: number;
+  /** What the kernel behind it has counted, by its own names. */
+  readonly kernel: Counters;
 }
 
 /** A worker. */
@@ -33,8 +35,11 @@ export interface WorkerFigures {
   readonly state: string;
   readonly packets: bigint;
   readonly pps: number;
-  /** Share of the interval's polls that found packets, 0 to 1. */
-  readonly busy: number;
+  /**
+   * Share of the interval's polls that found packets, 0 to 1: at 1 a worker has no time left. It is no share of time: an
+   * empty poll takes a fraction of a full one's.
+   */
+  readonly pollsHit: number;
   readonly sleepsPerSecond: number;
   /** Numbers of its jobs. */
   readonly jobs: readonly number[];
@@ -66,6 +71,9 @@ export interface Subject {
   readonly jobs: readonly JobSpec[];
 }
 
+/** What a port itself tells. */
+type Facts = Partial<Pick<Pktio, 'link' | 'extraStats'>>;
+
 /** Rx and tx counters that are no reasons for a drop. */
 const NO_REASON = ['packets', 'bytes', 'completed'];
 
@@ -78,7 +86,7 @@ export function figures(
   subject: Subject,
   now: RunStats,
   before?: RunStats,
-  linkOf: (port: string) => LinkInfo | undefined = () => undefined,
+  portOf: (name: string) => Facts | undefined = () => undefined,
 ): Figures {
   const interval = Math.max(now.seconds - (before?.seconds ?? 0), 1e-3);
   const rate = (a: bigint | undefined, b: bigint | undefined) => Number((a ?? 0n) - (b ?? 0n)) / interval;
@@ -93,16 +101,18 @@ export function figures(
     const drops = dropsOf(name, subject.jobs, now);
     // Over a whole run the number says more than the rate.
     const dropsPerSecond = before === undefined ? 0 : rate(total(drops), total(dropsOf(name, subject.jobs, before)));
-    return { name, link: linkOf(name), rx: traffic('rx'), tx: traffic('tx'), drops, dropsPerSecond };
+    const port = portOf(name);
+    const [rx, tx] = [traffic('rx'), traffic('tx')];
+    return { name, link: port?.link?.(), rx, tx, drops, dropsPerSecond, kernel: port?.extraStats?.() ?? {} };
   });
   const workers = now.workers.map(({ worker, cpu, state, counters, packets }): WorkerFigures => {
     const old = before?.workers[worker];
     const polls = rate(counters.polls, old?.counters.polls);
     const idle = rate(counters.idlePolls, old?.counters.idlePolls);
-    const busy = polls > 0 ? Math.max(0, 1 - idle / polls) : 0;
+    const pollsHit = polls > 0 ? Math.max(0, 1 - idle / polls) : 0;
     const sleepsPerSecond = rate(counters.sleeps, old?.counters.sleeps);
     const jobs = now.jobs.filter((job) => job.worker === worker).map(({ job }) => job);
-    return { worker, cpu, state, packets, pps: rate(packets, old?.packets), busy, sleepsPerSecond, jobs };
+    return { worker, cpu, state, packets, pps: rate(packets, old?.packets), pollsHit, sleepsPerSecond, jobs };
   });
   const jobs = now.jobs.map(({ job, state, failures, counters }) => {
     return { job, label: jobLabel(subject.jobs[job]), state, failures, counters };
@@ -136,6 +146,13 @@ function blamed({ rx, tx = [] }: JobSpec, reason: string): string | undefined {
   if (reason === 'tx_full' && tx.length === 1) return tx[0];
   return rx?.port ?? tx[0];
 }
+
+/** What the kernel counts that is no loss: how often it found nothing to send. */
+const NO_NEWS = ['tx_ring_empty_descs'];
+
+/** The kernel's counters that a screen shows. */
+export const kernelNews = (kernel: Counters): [string, bigint][] =>
+  nonZero(kernel).filter(([name]) => !NO_NEWS.includes(name));
 
 /** The sum of some counters. */
 export const total = (counters: Counters): bigint => Object.values(counters).reduce((sum, n) => sum + n, 0n);

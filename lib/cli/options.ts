@@ -5,7 +5,7 @@ import type { PortConfig } from '../pktio/types.ts';
 import type { Pace } from './drive.ts';
 import { usageError } from './failure.ts';
 import type { PortWish } from './ports.ts';
-import { cpuList, oneOf, seconds, wholeNumber } from './values.ts';
+import { byteSize, cpuList, oneOf, seconds, wholeNumber } from './values.ts';
 
 /** Longest period and running time, in seconds: a day, as DPDK's; and what a timer can wait for. */
 const MOST_PERIOD = 86_400;
@@ -24,6 +24,7 @@ export interface EngineFlags {
   readonly idleUs?: number;
   readonly frames?: number;
   readonly frameSize?: number;
+  readonly arena?: number;
   readonly hugepages?: 'no' | 'try' | 'need';
   readonly mtu?: number;
 }
@@ -104,6 +105,12 @@ export function addEngineOptions(command: Command): Command {
       ).argParser(wholeNumber('--frame-size', any)),
     )
     .addOption(
+      new Option(
+        '--arena <bytes>',
+        'addresses to reserve for frames and rings, such as 512M (default: 4G, its most)',
+      ).argParser(byteSize('--arena')),
+    )
+    .addOption(
       new Option('--hugepages <when>', 'frames in 2 MiB pages: no, try or need (default: no)').argParser(
         oneOf('--hugepages', ['no', 'try', 'need']),
       ),
@@ -139,6 +146,7 @@ export function engineOptions({
   idleUs,
   frames,
   frameSize,
+  arena,
   hugepages,
   mtu = 0,
 }: EngineFlags): EngineOptions {
@@ -150,7 +158,7 @@ export function engineOptions({
   const needed = 2 ** Math.ceil(Math.log2(bytes));
   // An MTU that no frame can hold is the port's to refuse.
   const size = frameSize ?? (needed > DEFAULT_FRAME && needed <= MOST_FRAME ? needed : undefined);
-  return given<unknown>({ burst, cpus, mode, idleUs, frames, frameSize: size, hugepages });
+  return given<unknown>({ burst, cpus, mode, idleUs, frames, frameSize: size, arenaBytes: arena, hugepages });
 }
 
 /** The ports to open, each with the settings that were asked for. */

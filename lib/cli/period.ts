@@ -16,7 +16,7 @@ export function figuresJson({ seconds, interval, ports, workers, jobs }: Figures
   return {
     seconds: rounded(seconds, 3),
     interval: rounded(interval, 3),
-    ports: ports.map(({ name, link, rx, tx, drops }, index) => {
+    ports: ports.map(({ name, link, rx, tx, drops, kernel }, index) => {
       return {
         index,
         port: name,
@@ -24,10 +24,16 @@ export function figuresJson({ seconds, interval, ports, workers, jobs }: Figures
         rx: trafficJson(rx),
         tx: trafficJson(tx),
         drops,
+        kernel: Object.keys(kernel).length === 0 ? undefined : kernel,
       };
     }),
-    workers: workers.map(({ pps, busy, sleepsPerSecond, ...rest }) => {
-      return { ...rest, pps: rounded(pps), busy: rounded(busy, 4), sleepsPerSecond: rounded(sleepsPerSecond) };
+    workers: workers.map(({ pps, pollsHit, sleepsPerSecond, ...rest }) => {
+      return {
+        ...rest,
+        pps: rounded(pps),
+        pollsHit: rounded(pollsHit, 4),
+        sleepsPerSecond: rounded(sleepsPerSecond),
+      };
     }),
     jobs: jobs.map(({ label, ...rest }) => ({ ...rest, app: label })),
   };
@@ -38,10 +44,15 @@ export interface Happening {
   readonly event: string;
   /** Port name, or number of job or worker. */
   readonly subject: string | number;
+  /** A sentence for people. */
+  readonly text?: string;
   readonly error?: { readonly code: string; readonly message: string };
 }
 
+/** Events for programs. */
+export const eventsJson = (events: readonly Happening[]): readonly Json[] => events.map((event) => ({ ...event }));
+
 /** The object of one period. */
 export function periodJson(figures: Figures, events: readonly Happening[]): { readonly [key: string]: Json } {
-  return { type: 'period', ...figuresJson(figures), events: events.map((event) => ({ ...event })) };
+  return { type: 'period', ...figuresJson(figures), events: eventsJson(events) };
 }

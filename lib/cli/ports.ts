@@ -6,12 +6,23 @@ import { LinecardError, PortError, toPlainError } from '../errors.ts';
 import type { Pktio, PortConfig } from '../pktio/types.ts';
 import { usageError } from './failure.ts';
 import { similar } from './similar.ts';
+import { inOptions } from './words.ts';
+
+/** A sentence about a port. */
+export interface Note {
+  readonly port: string;
+  readonly text: string;
+}
 
 /** A port to open, and its settings. */
 export interface PortWish {
   readonly name: string;
   readonly settings: Partial<PortConfig>;
 }
+
+/** What the ports' users should know about them. */
+export const portNotes = (ports: Iterable<Pktio>): Note[] =>
+  [...ports].flatMap((port) => (port.notes?.() ?? []).map((text) => ({ port: port.name, text: inOptions(text) })));
 
 /** Opens an engine, hands it to `action`, and closes it, whatever happens. */
 export async function withEngine<T>(options: EngineOptions, action: (engine: Engine) => Promise<T>): Promise<T> {

@@ -2,6 +2,7 @@
 import {
   type Figures,
   type JobFigures,
+  kernelNews,
   nonZero,
   type PortFigures,
   sumCounters,
@@ -27,7 +28,7 @@ const WORKER_COLUMNS: readonly Column[] = [
   { title: '#', align: 'right' },
   { title: 'Cpu', align: 'right' },
   { title: 'State', width: 8 },
-  { title: 'Busy', align: 'right', width: 5 },
+  { title: 'Polls hit', align: 'right' },
   { title: 'Packets', align: 'right', width: 13 },
   { title: 'Rate', align: 'right', width: 11 },
   { title: 'Sleeps/s', align: 'right' },
@@ -80,11 +81,14 @@ function withoutEmptyLink(rows: readonly (readonly string[])[]): string[] {
   return table(rest(PORT_COLUMNS), rows.map(rest));
 }
 
-function dropLines({ drops, dropsPerSecond }: PortFigures): string[] {
+function dropLines({ drops, dropsPerSecond, kernel }: PortFigures): string[] {
   const reasons = nonZero(drops).map(([reason, n]) => `${reason} ${count(n)}`);
-  if (reasons.length === 0) return [];
+  const kept = kernelNews(kernel).map(([name, n]) => `${name} ${count(n)}`);
   const rate = dropsPerSecond >= 0.5 ? ` (${packetRate(dropsPerSecond)})` : '';
-  return [`    dropped: ${reasons.join(', ')}${rate}`];
+  return [
+    ...(reasons.length === 0 ? [] : [`    dropped: ${reasons.join(', ')}${rate}`]),
+    ...(kept.length === 0 ? [] : [`    kernel: ${kept.join(', ')}`]),
+  ];
 }
 
 function workerLines(workers: readonly WorkerFigures[], jobs: readonly JobFigures[]): string[] {
@@ -92,7 +96,7 @@ function workerLines(workers: readonly WorkerFigures[], jobs: readonly JobFigure
     String(w.worker),
     String(w.cpu),
     w.state,
-    percent(w.busy),
+    percent(w.pollsHit),
     shortCount(w.packets),
     packetRate(w.pps),
     count(Math.round(w.sleepsPerSecond)),
@@ -129,14 +133,15 @@ export function logLines({ seconds, ports, workers, jobs }: Figures): string[] {
   const time = `${seconds.toFixed(1)} s`.padStart(8);
   const traffic = ({ packets, pps }: Pick<Traffic, 'packets' | 'pps'>) => `${count(packets)} (${packetRate(pps)})`;
   return [
-    ...ports.map(({ name, link, rx, tx, drops }, i) => {
+    ...ports.map(({ name, link, rx, tx, drops, kernel }, i) => {
       const reasons = nonZero(drops).map(([reason, n]) => `${reason} ${count(n)}`);
       const why = reasons.length === 0 ? '' : `: ${reasons.join(', ')}`;
-      return `${time}  port ${i} ${name} ${link?.status ?? ''}  rx ${traffic(rx)}  tx ${traffic(tx)}  dropped ${count(total(drops))}${why}`;
+      const kept = kernelNews(kernel).map(([reason, n]) => `${reason} ${count(n)}`);
+      return `${time}  port ${i} ${name} ${link?.status ?? ''}  rx ${traffic(rx)}  tx ${traffic(tx)}  dropped ${count(total(drops))}${why}${kept.length === 0 ? '' : `  kernel ${kept.join(', ')}`}`;
     }),
     ...workers.map((w) => {
       const sleeps = w.sleepsPerSecond >= 0.5 ? `  ${count(Math.round(w.sleepsPerSecond))} sleeps/s` : '';
-      return `${time}  worker ${w.worker} cpu ${w.cpu} ${w.state}  busy ${percent(w.busy)}  ${traffic(w)}${sleeps}  ${jobNames(w, jobs)}`;
+      return `${time}  worker ${w.worker} cpu ${w.cpu} ${w.state}  polls hit ${percent(w.pollsHit)}  ${traffic(w)}${sleeps}  ${jobNames(w, jobs)}`;
     }),
     ...applicationLines(jobs)
       .filter((line) => line !== '')

@@ -1,5 +1,6 @@
 /** The end of a run: totals, Mpps per worker, drops by reason, the ledger. Pure. */
 import type { RunResult } from '../engine/results.ts';
+import type { Counters } from '../pktio/types.ts';
 import { errorData } from './failure.ts';
 import { type Figures, figures, nonZero, type Subject, sumCounters } from './figures.ts';
 import type { Json } from './json.ts';
@@ -14,6 +15,8 @@ export interface Outcome {
   readonly subject: Subject;
   readonly reason: StopReason;
   readonly result: RunResult;
+  /** What the kernel behind the ports has counted. */
+  readonly kernel?: ReadonlyMap<string, Counters>;
   readonly verdict: Verdict | undefined;
 }
 
@@ -30,10 +33,13 @@ export function succeeded({ result, verdict }: Outcome): boolean {
   return result.ledger.balanced && result.errors.length === 0 && verdict?.ok !== false;
 }
 
+const figuresOf = ({ subject, result, kernel }: Outcome): Figures =>
+  figures(subject, result, undefined, (name) => ({ extraStats: () => kernel?.get(name) ?? {} }));
+
 /** The summary for people. */
 export function summaryLines(outcome: Outcome): string[] {
-  const { subject, result, reason, verdict } = outcome;
-  const all = figures(subject, result);
+  const { result, reason, verdict } = outcome;
+  const all = figuresOf(outcome);
   const packets = all.workers.reduce((sum, w) => sum + w.packets, 0n);
   return [
     heading('Summary'),
@@ -51,9 +57,9 @@ export function summaryLines(outcome: Outcome): string[] {
 }
 
 function workerSummary({ workers }: Figures): string[] {
-  return workers.map(({ worker, cpu, packets, pps, busy }) => {
+  return workers.map(({ worker, cpu, packets, pps, pollsHit }) => {
     const rate = (pps / 1e6).toFixed(2);
-    return `Worker ${worker} on cpu ${cpu}: ${rate} Mpps (${plural(packets, 'packet')}), busy ${percent(busy)}`;
+    return `Worker ${worker} on cpu ${cpu}: ${rate} Mpps (${plural(packets, 'packet')}), polls hit ${percent(pollsHit)}`;
   });
 }
 
@@ -84,8 +90,9 @@ function ledgerSummary({ ledger }: RunResult): string[] {
 }
 
 /** The summary for programs. */
-export function summaryJson({ subject, result, reason, verdict }: Outcome): { readonly [key: string]: Json } {
-  const all = figures(subject, result);
+export function summaryJson(outcome: Outcome): { readonly [key: string]: Json } {
+  const { result, reason, verdict } = outcome;
+  const all = figuresOf(outcome);
   return {
     type: 'summary',
     reason,

@@ -45,6 +45,21 @@ export function fit(text: string, width: number): string {
   return `${text.slice(0, width - 1 - tail)}…${tail === 0 ? '' : text.slice(-tail)}`;
 }
 
+/** Breaks a line at spaces where it is longer than `width`; what follows is indented. */
+export function wrap(line: string, width: number): string[] {
+  const lines: string[] = [];
+  let rest = line;
+  let indent = '';
+  while (indent.length + rest.length >= width) {
+    const space = rest.lastIndexOf(' ', width - 1 - indent.length);
+    if (space <= 0) break;
+    lines.push(indent + rest.slice(0, space));
+    rest = rest.slice(space + 1);
+    indent = '  ';
+  }
+  return [...lines, indent + rest];
+}
+
 /** A column of a table. */
 export interface Column {
   readonly title: string;

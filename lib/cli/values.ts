@@ -55,6 +55,17 @@ export function quantity(name: string, { min, max }: Bounds): (text: string) => 
   };
 }
 
+/** Bytes, in binary units: `65536`, `512M`, `4G`. */
+export function byteSize(name: string): (text: string) => number {
+  const units: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
+  return (text) => {
+    const [, digits = '', unit = ''] = /^(\d+)([kmg]?)$/i.exec(text) ?? [];
+    const value = Number(digits) * units[unit.toLowerCase()];
+    if (digits !== '' && Number.isSafeInteger(value)) return value;
+    throw usageError(`option ${name}`, `"${text}" is no number of bytes`, 'give one, such as 65536, 512M or 4G');
+  };
+}
+
 /** Cpus as the kernel lists them: `0,2-3`. */
 export function cpuList(name: string): (text: string) => readonly number[] {
   return (text) => {

@@ -82,7 +82,8 @@ export const NO_CREW: Crew = {
 const CLOSE_MS = 2000;
 
 function factsOf(port: Pktio, ports: ReadonlyMap<string, Pktio>): PortFacts {
-  return { name: port.name, index: [...ports.values()].indexOf(port), mac: port.mac, mtu: port.mtu };
+  const { name, mac, mtu, capability } = port;
+  return { name, index: [...ports.values()].indexOf(port), mac, mtu, hosts: capability.hosts };
 }
 
 /** A worker, and what has to be given back when its thread has ended. */

@@ -64,7 +64,7 @@ function checkRx(
 ): void {
   const what = `job ${index}: rx queue ${queue} of port ${port}`;
   if (!Number.isInteger(queue) || queue < 0 || queue >= rxQueues) {
-    const fix = `use 0 to ${rxQueues - 1}, or configure the port with more rxQueues`;
+    const fix = `use 0 to ${rxQueues - 1}, or open the port with more queues (rxQueues)`;
     fail('NO_SUCH_QUEUE', what, `the port has ${rxQueues}`, fix, { port, queue });
   }
   const key = `${port} ${queue}`;

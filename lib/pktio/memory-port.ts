@@ -27,6 +27,7 @@ export const memoryCapability: Capability = {
   patient: false,
   finite: false,
   internal: false,
+  hosts: false,
 };
 
 /** A locally administered address (bit 1 of the first byte) that depends on the name alone: FNV-1a, 24 bits. */

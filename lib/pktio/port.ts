@@ -201,7 +201,7 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
   }
 
   notes(): readonly string[] {
-    return this.device.notes?.() ?? [];
+    return this.device.notes?.(this.settings) ?? [];
   }
 
   /** A listener's mistake is its own: it must not come back into the driver that reports something. */

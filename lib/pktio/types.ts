@@ -52,6 +52,8 @@ export interface Capability {
   readonly finite: boolean;
   /** What it receives was sent by a port of the same engine. */
   readonly internal: boolean;
+  /** Other machines (or namespaces) are behind it, and talk to each other by their own addresses: a network interface. */
+  readonly hosts: boolean;
 }
 
 /** Counters of one queue, by name. `packets` and `bytes` come first; the rest are the driver's reasons. */
@@ -97,7 +99,7 @@ export interface PortDevice {
   /** Counters that somebody else keeps (a kernel, a device), by their own names. They never go back. */
   extraStats?(): Counters;
   /** What whoever opened the port should know, one sentence each, with the command that changes it. */
-  notes?(): readonly string[];
+  notes?(config: PortConfig): readonly string[];
 }
 
 /** Queues of a started port, by number. */

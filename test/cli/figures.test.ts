@@ -26,7 +26,7 @@ describe('figures from two looks', () => {
     expect(a.tx).toEqual({ packets: 10n, bytes: 600n, pps: 0, bps: 0 });
   });
 
-  test('a worker is busy by the share of its polls that found packets', () => {
+  test('a worker’s polls hit or miss: the share of those that found packets', () => {
     const [first, second] = figures(SUBJECT, now, before).workers;
     expect(first).toMatchObject({
       worker: 0,
@@ -34,11 +34,11 @@ describe('figures from two looks', () => {
       state: 'live',
       packets: 5000n,
       pps: 2000,
-      busy: 0.8,
+      pollsHit: 0.8,
       sleepsPerSecond: 3,
       jobs: [0],
     });
-    expect(second).toMatchObject({ worker: 1, busy: 0, pps: 0, jobs: [1] });
+    expect(second).toMatchObject({ worker: 1, pollsHit: 0, pps: 0, jobs: [1] });
   });
 
   test('what a full tx queue drops is the tx port’s', () => {
@@ -52,19 +52,22 @@ describe('figures from two looks', () => {
     const { interval, ports, workers } = figures(SUBJECT, now);
     expect(interval).toBe(4);
     expect(ports[0].rx.pps).toBe(1250);
-    expect(workers[0].busy).toBeCloseTo(0.45);
+    expect(workers[0].pollsHit).toBeCloseTo(0.45);
   });
 
   test('two looks at the same moment divide by no zero', () => {
     const { ports, workers } = figures(SUBJECT, now, now);
     expect(ports[0].rx.pps).toBe(0);
-    expect(workers[0].busy).toBe(0);
+    expect(workers[0].pollsHit).toBe(0);
   });
 
-  test('links are asked for by the ports’ names', () => {
+  test('links and the kernel’s counters are asked for by the ports’ names', () => {
     const link = { status: 'up', speed: 0, duplex: 'full', autoneg: false, media: 'memory' } as const;
-    const { ports } = figures(SUBJECT, now, before, (name) => (name === 'b' ? link : undefined));
+    const { ports } = figures(SUBJECT, now, before, (name) =>
+      name === 'b' ? { link: () => link, extraStats: () => ({ rx_dropped: 3n }) } : undefined,
+    );
     expect(ports.map((port) => port.link)).toEqual([undefined, link]);
+    expect(ports.map((port) => port.kernel)).toEqual([{}, { rx_dropped: 3n }]);
   });
 });
 

@@ -71,6 +71,11 @@ describe('the jobs of l2fwd', () => {
     expect(job.app).toEqual({ module: './fw.js', export: 'fw', options: { deny: 1 } });
     expect(jobsOf(['a'], { app: { module: './fw.js' } })[0].app.options).toEqual({});
   });
+
+  test('leave the addresses to l2fwd, which sees the ports, unless something was said', () => {
+    expect(jobsOf(['a'], {})[0].app.options).toEqual({});
+    expect(jobsOf(['a'], { macUpdating: true })[0].app.options).toEqual({ macUpdating: true });
+  });
 });
 
 describe('the demo', () => {
@@ -125,6 +130,7 @@ describe('the plan', () => {
         },
       ],
       txQueues: { b: 1, a: 1 },
+      notes: [],
     });
   });
 });

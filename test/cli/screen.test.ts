@@ -6,7 +6,7 @@ import { JOBS, stats } from '../fakes/run-stats.ts';
 const NAMES = ['a', 'b'];
 const up = { status: 'up', speed: 0, duplex: 'full', autoneg: false, media: 'memory' } as const;
 const look = (moment: Parameters<typeof stats>[0]) =>
-  figures({ ports: NAMES, jobs: JOBS }, stats(moment), stats({ seconds: 0 }), () => up);
+  figures({ ports: NAMES, jobs: JOBS }, stats(moment), stats({ seconds: 0 }), () => ({ link: () => up }));
 
 describe('the screen', () => {
   const busy = look({
@@ -29,9 +29,9 @@ describe('the screen', () => {
 
   test('has a line per worker', () => {
     expect(screen(busy).slice(8)).toEqual([
-      '#  Cpu  State      Busy        Packets         Rate  Sleeps/s  Jobs',
-      '0    2  live       97 %     14,880,952   14.88 Mpps         0  l2fwd',
-      '1    3  asleep      0 %              0        0 pps         0  l2fwd',
+      '#  Cpu  State     Polls hit        Packets         Rate  Sleeps/s  Jobs',
+      '0    2  live           97 %     14,880,952   14.88 Mpps         0  l2fwd',
+      '1    3  asleep          0 %              0        0 pps         0  l2fwd',
     ]);
   });
 
@@ -40,8 +40,15 @@ describe('the screen', () => {
     const most = { packets: 10n ** 14n - 1n, bytes: 2n ** 50n };
     const now = stats({ seconds: 101_000, packets: 10n ** 14n - 1n });
     const ports = { [long[0]]: { rx: most, tx: { ...most, completed: most.packets } }, b: now.ports.b };
-    const shown = figures({ ports: long, jobs: JOBS }, { ...now, ports }, undefined, () => up);
+    const shown = figures({ ports: long, jobs: JOBS }, { ...now, ports }, undefined, () => ({ link: () => up }));
     for (const line of screen(shown)) expect(line.length).toBeLessThan(80);
+  });
+
+  test('what the kernel has counted is below the port, as it calls it', () => {
+    const kernel = { extraStats: () => ({ rx_dropped: 304n, rx_ring_full: 0n, tx_ring_empty_descs: 9n }) };
+    const shown = figures({ ports: ['a'], jobs: JOBS }, stats({}), undefined, () => kernel);
+    expect(screen(shown)[3]).toBe('    kernel: rx_dropped 304');
+    expect(logLines(shown)[0]).toMatch(/dropped 0 {2}kernel rx_dropped 304$/);
   });
 
   test('one port has no sum', () => {
@@ -85,8 +92,8 @@ describe('the log', () => {
     expect(lines).toEqual([
       '   1.0 s  port 0 a up  rx 2,000 (2.0 kpps)  tx 0 (0 pps)  dropped 0',
       '   1.0 s  port 1 b up  rx 0 (0 pps)  tx 0 (0 pps)  dropped 5: tx_full 5',
-      '   1.0 s  worker 0 cpu 2 live  busy 100 %  2,000 (2.0 kpps)  7 sleeps/s  l2fwd',
-      '   1.0 s  worker 1 cpu 3 asleep  busy 0 %  0 (0 pps)  l2fwd',
+      '   1.0 s  worker 0 cpu 2 live  polls hit 100 %  2,000 (2.0 kpps)  7 sleeps/s  l2fwd',
+      '   1.0 s  worker 1 cpu 3 asleep  polls hit 0 %  0 (0 pps)  l2fwd',
     ]);
   });
 });

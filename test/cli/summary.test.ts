@@ -25,7 +25,7 @@ describe('the end of a run', () => {
   });
 
   test('has Mpps per worker', () => {
-    expect(summaryLines(good)).toContain('Worker 0 on cpu 2: 1.50 Mpps (3,000,000 packets), busy 75 %');
+    expect(summaryLines(good)).toContain('Worker 0 on cpu 2: 1.50 Mpps (3,000,000 packets), polls hit 75 %');
   });
 
   test('says that nothing was dropped, and that the books balance', () => {
@@ -70,7 +70,7 @@ describe('the end of a run', () => {
         { index: 0, port: 'a', rx: { packets: 3_000_000, pps: 1_500_000 } },
         { index: 1, port: 'b' },
       ],
-      workers: [{ worker: 0, cpu: 2, busy: 0.75 }, { worker: 1 }],
+      workers: [{ worker: 0, cpu: 2, pollsHit: 0.75 }, { worker: 1 }],
       ledger: { total: 64, balanced: true, errors: [] },
       verdict: { ok: true, counters: { ok: 5, lost: 0 } },
       errors: [{ code: 'X', message: 'port a: b; c', detail: {} }],

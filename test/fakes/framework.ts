@@ -58,7 +58,15 @@ export class FakePktio implements Pktio {
   readonly config: PortConfig = { rxQueues: 0, txQueues: 0, rxRing: 0, txRing: 0, mtu: 0, promiscuous: false, mac: '' };
   readonly capability: Capability = {
     ...{ rxQueues: none, txQueues: none, rxRing: none, txRing: none, mtu: none },
-    ...{ setMac: false, setPromiscuous: false, interrupts: false, patient: false, finite: false, internal: false },
+    ...{
+      setMac: false,
+      setPromiscuous: false,
+      interrupts: false,
+      patient: false,
+      finite: false,
+      internal: false,
+      hosts: false,
+    },
   };
   readonly queues: Queues = { rx: [], tx: [] };
   readonly mac = new Uint8Array(6);

@@ -246,11 +246,12 @@ const NEVER: RxQueue = {
 };
 
 /** Facts of a port number `index`, with MAC 02:00:00:00:00:index. */
-export const fakePort = (index: number, mtu = 1500): PortFacts => ({
+export const fakePort = (index: number, mtu = 1500, hosts = false): PortFacts => ({
   name: `fake:${index}`,
   index,
   mac: Uint8Array.of(2, 0, 0, 0, 0, index),
   mtu,
+  hosts,
 });
 
 /** Makes a context. There is a port for every tx queue unless `txPorts` says otherwise. */

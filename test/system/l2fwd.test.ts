@@ -200,7 +200,7 @@ describe('output', () => {
         { index: 0, port: 'null:0', link: { status: 'up' } },
         { index: 1, port: 'null:1' },
       ]);
-      for (const { busy } of workers) busiest = Math.max(busiest, busy);
+      for (const { pollsHit } of workers) busiest = Math.max(busiest, pollsHit);
     }
     expect(busiest).toBeGreaterThan(0);
     expect(summary).toMatchObject({ type: 'summary', reason: 'time', errors: [] });

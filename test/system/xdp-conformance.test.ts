@@ -91,6 +91,7 @@ async function wire({ pool = {}, sizes = {}, match, mode = 'native', mtu = 1500 
         frameShift: Math.log2(plan.frameSize),
         frames: plan.count,
         busyPoll: 0,
+        fillChecksums: 0,
       };
       const data = { ...common, ...first, ...second, map: arena.allocate(plan.count) } as Record<string, number>;
       return {

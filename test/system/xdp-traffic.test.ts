@@ -142,7 +142,7 @@ testAsRoot(
       const of = await bridge(a, b);
       const [note] = of.engine.ports.get(of.names[0])!.notes!().filter((n) => n.includes('queues'));
       expect(note).toBe(
-        `${a.name} has 2 rx queues, 1 opened: 1 of 2 parts of its traffic will not arrive; ethtool -L ${a.name} rx 1, or open all (rxQueues: 2)`,
+        `${a.name} has 2 rx queues, 1 opened: about 50 % of its traffic will not arrive; open all (rxQueues: 2), or before the start: ethtool -L ${a.name} rx 1, after ethtool -L INTERFACE tx 1 at its other end`,
       );
       await of.stop();
     } finally {

@@ -1,14 +1,24 @@
 /** Layer 2 forwarding: what comes in at the job's rx queue leaves by its first tx port. DPDK's and ODP's l2fwd. */
 import { PlanError } from '../../lib/errors.ts';
-import { type App, DROP } from '../../lib/queue.ts';
+import { type App, DROP, type PortFacts } from '../../lib/queue.ts';
 import { macWords, putBurstMacs } from '../../lib/wire/mac.ts';
 import { checkOptions } from './options.ts';
 
 /** Options of `l2fwd`. */
 export interface L2fwdOptions {
-  /** Write the tx port's address as source and 02:00:00:00:00:PORT as destination. True if absent. */
+  /**
+   * Write the tx port's address as source and 02:00:00:00:00:PORT as destination. If absent: unless hosts are behind
+   * either port, which would not find each other any more.
+   */
   readonly macUpdating?: boolean;
 }
+
+/** Whether l2fwd writes addresses between two ports; `asked` is what its options say. */
+export const updatesMacs = (
+  asked: boolean | undefined,
+  from: Pick<PortFacts, 'hosts'>,
+  to: Pick<PortFacts, 'hosts'>,
+): boolean => asked ?? !(from.hosts || to.hosts);
 
 /**
  * Forwards. A full tx queue drops, unless the source can wait (a file): then what is left goes with the next call.
@@ -21,7 +31,7 @@ export const l2fwd: App<L2fwdOptions> = ({ rx, rxPort, tx: [out], txPorts: [to],
     throw new PlanError('INCOMPLETE_JOB', { what: 'l2fwd', why, fix: 'give the job an rx queue and a tx port' });
   }
   const burst = frames.burst(size);
-  const updating = options.macUpdating ?? true;
+  const updating = updatesMacs(options.macUpdating, rxPort, to);
   const macs = macWords(Uint8Array.of(2, 0, 0, 0, 0, to.index), to.mac);
   const { i32 } = frames;
   const { patient } = rx;

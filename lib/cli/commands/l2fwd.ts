@@ -2,7 +2,8 @@
 import { Command, Option } from 'commander';
 import type { JobSpec } from '../../engine/types.ts';
 import type { Action } from '../action.ts';
-import { drive } from '../drive.ts';
+import { addressLines, openWide } from '../addresses.ts';
+import { drive, type Settle } from '../drive.ts';
 import { forwardingJobs } from '../forwarding.ts';
 import { PORT_NAMES_HELP } from '../help.ts';
 import {
@@ -11,6 +12,7 @@ import {
   addPortOptions,
   type EngineFlags,
   engineOptions,
+  given,
   type PaceFlags,
   type PortFlags,
   paceOf,
@@ -35,8 +37,11 @@ export function addForwardOptions(command: Command): Command {
       '--portmap <pairs>',
       'pairs of ports that forward to each other, such as "(0,1),(2,3)"; default: neighbours, an odd number in a ring',
     )
-    .option('--mac-updating', 'write the tx port’s address as source, 02:00:00:00:00:PORT as destination (the default)')
-    .option('--no-mac-updating', 'leave the addresses as they are')
+    .option(
+      '--mac-updating',
+      'write the tx port’s address as source, 02:00:00:00:00:PORT as destination (the default, except where hosts are behind a port of the pair: xdp)',
+    )
+    .option('--no-mac-updating', 'leave the addresses as they are; xdp ports become promiscuous')
     .addOption(
       new Option('--app <module>', 'run MODULE#EXPORT on each rx queue instead of l2fwd').argParser(appName('--app')),
     )
@@ -45,11 +50,17 @@ export function addForwardOptions(command: Command): Command {
     );
 }
 
+/** Settles what is to become of MAC addresses, once the ports are open; an application of the user's has its own ways. */
+export function settleAddresses({ app, macUpdating }: ForwardFlags): Settle {
+  return (jobs, ports) =>
+    app === undefined ? [...addressLines(jobs, ports, macUpdating), ...openWide(jobs, ports, macUpdating)] : [];
+}
+
 /** The jobs that the options ask for. Throws `USAGE`. */
 export function jobsOf(names: readonly string[], flags: ForwardFlags): JobSpec[] {
-  const { portmap, q = 1, app = { module: 'l2fwd' }, macUpdating = true } = flags;
+  const { portmap, q = 1, app = { module: 'l2fwd' }, macUpdating } = flags;
   const to = portmap === undefined ? defaultPortMap(names.length) : parsePortMap(portmap, names);
-  const options = flags.appOptions ?? (flags.app === undefined ? { macUpdating } : {});
+  const options = flags.appOptions ?? (flags.app === undefined ? given({ macUpdating }) : {});
   return forwardingJobs(names, to, q, { ...app, options });
 }
 
@@ -57,6 +68,7 @@ const EXAMPLES = `
 Examples:
   linecard l2fwd pcap:in.pcapng,out=a.pcapng pcap:in2.pcap,out=b.pcapng
   linecard l2fwd null:0 null:1 --time 5
+  linecard l2fwd xdp:eth1 xdp:eth2
   linecard l2fwd -q 2 -j --portmap "(0,2),(1,3)" null:a null:b null:c null:d
   linecard l2fwd --app ./firewall.js#firewall null:0 null:1
 `;
@@ -73,6 +85,7 @@ export function l2fwdCommand(action: Action): Command {
         engine: engineOptions(flags),
         ports: portWishes(names, flags),
         jobs: jobsOf(names, flags),
+        settle: settleAddresses(flags),
       };
       return drive(work, paceOf(flags), terminal);
     }),

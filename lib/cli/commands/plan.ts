@@ -6,8 +6,8 @@ import { jobLabel } from '../figures.ts';
 import { PORT_NAMES_HELP } from '../help.ts';
 import { toJson } from '../json.ts';
 import { addEngineOptions, addPaceOptions, addPortOptions, engineOptions, portWishes } from '../options.ts';
-import { openPorts, withEngine } from '../ports.ts';
-import { table } from '../text.ts';
+import { type Note, openPorts, portNotes, withEngine } from '../ports.ts';
+import { table, wrap } from '../text.ts';
 import { addForwardOptions, type ForwardFlags, jobsOf } from './l2fwd.ts';
 
 /** The assignment as a table: a line per rx queue. */
@@ -34,7 +34,11 @@ export function planLines(jobs: readonly JobSpec[], { workers, txQueues }: Assig
 }
 
 /** The assignment for programs. */
-export function planJson(jobs: readonly JobSpec[], { workers, txQueues }: Assignment): string {
+export function planJson(
+  jobs: readonly JobSpec[],
+  { workers, txQueues }: Assignment,
+  notes: readonly Note[] = [],
+): string {
   const list = workers.map(({ cpu, jobs: mine }, worker) => {
     const queues = mine.map(({ job, rx, tx }) => ({
       job,
@@ -44,7 +48,7 @@ export function planJson(jobs: readonly JobSpec[], { workers, txQueues }: Assign
     }));
     return { worker, cpu, jobs: queues };
   });
-  return toJson({ workers: list, txQueues });
+  return toJson({ workers: list, txQueues, notes: notes.map((note) => ({ ...note })) });
 }
 
 /** Makes the command. */
@@ -56,11 +60,13 @@ export function planCommand(action: Action): Command {
   return command.action((names: string[], flags: ForwardFlags) =>
     action(async (terminal) => {
       const jobs = jobsOf(names, flags);
-      const assignment = await withEngine(engineOptions(flags), async (engine) => {
-        await openPorts(engine, portWishes(names, flags));
-        return engine.plan(jobs);
+      const { assignment, notes } = await withEngine(engineOptions(flags), async (engine) => {
+        const ports = await openPorts(engine, portWishes(names, flags));
+        return { assignment: engine.plan(jobs), notes: portNotes(ports) };
       });
-      terminal.out(flags.json ? `${planJson(jobs, assignment)}\n` : `${planLines(jobs, assignment).join('\n')}\n`);
+      const { columns } = terminal.size();
+      const lines = [...planLines(jobs, assignment), ...notes.flatMap(({ text }) => ['', ...wrap(text, columns)])];
+      terminal.out(flags.json ? `${planJson(jobs, assignment, notes)}\n` : `${lines.join('\n')}\n`);
       return 0;
     }),
   );

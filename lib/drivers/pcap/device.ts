@@ -90,6 +90,7 @@ class PcapDevice implements PortDevice {
       setPromiscuous: false,
       interrupts: false,
       internal: false,
+      hosts: false,
       patient: true,
       finite: request.loops > 0,
     };

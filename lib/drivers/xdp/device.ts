@@ -33,7 +33,6 @@ class XdpDevice implements PortDevice {
   private sockets: Xsk[] = [];
   private offsets: number[] = [];
   private attached: Attached | undefined;
-  private opened = 0;
   /** Of sockets that are closed. */
   private kernelCounters: Counters = {};
 
@@ -60,6 +59,7 @@ class XdpDevice implements PortDevice {
       patient: false,
       finite: false,
       internal: false,
+      hosts: true,
     };
   }
 
@@ -82,7 +82,6 @@ class XdpDevice implements PortDevice {
       this.devio.setPromiscuous(config.promiscuous);
       this.attached = this.devio.attach();
       for (let i = 0; i < count; i++) await this.openQueue(i, sizes);
-      this.opened = config.rxQueues;
     } catch (error) {
       this.teardown();
       throw error;
@@ -206,7 +205,6 @@ class XdpDevice implements PortDevice {
     for (const offset of this.offsets) this.devio.free(offset);
     this.offsets = [];
     this.attached = undefined;
-    this.opened = 0;
     this.devio.setPromiscuous(false);
   }
 
@@ -221,18 +219,17 @@ class XdpDevice implements PortDevice {
     return this.sockets.map((xsk) => xsk.statistics()).reduce(addCounters, this.kernelCounters);
   }
 
-  notes(): string[] {
+  notes({ rxQueues }: PortConfig): string[] {
     const link = this.devio.link();
     if (link === undefined) return [];
     const { options } = this.devio;
-    const share = { opened: this.opened, first: options.firstQueue, queues: this.devio.queues() };
-    // Before it is started all of this is still to be decided.
-    if (this.attached === undefined) return [];
+    const share = { opened: rxQueues, first: options.firstQueue, queues: this.devio.queues() };
+    const { attached } = this;
     return [
-      modeNote(link.name, this.attached, this.sockets[0]),
-      ...(this.opened === 0 ? [] : shareNote(link.name, share, this.devio.channels())),
+      ...(attached === undefined ? [] : [modeNote(link.name, attached, this.sockets[0])]),
+      ...shareNote(link, share, this.devio.channels()),
       ...checksumNote(link, this.fillsChecksums()),
-      ...largeNote(link, this.attached.mode),
+      ...largeNote(link, attached?.mode ?? options.mode),
     ];
   }
 

@@ -14,16 +14,22 @@ export interface Share {
   readonly queues: number;
 }
 
-/** Says what share of the traffic will not arrive: that of the queues that are not open. */
-export function shareNote(name: string, { opened, first, queues }: Share, channels: Channels | undefined): string[] {
+/**
+ * Says what share of the traffic will not arrive: that of the queues that are not opened; and how all of it arrives. A
+ * veth needs as many rx queues as its other end has tx queues, or has no native XDP.
+ */
+export function shareNote(link: Pick<Link, 'name' | 'kind'>, share: Share, channels: Channels | undefined): string[] {
+  const { name } = link;
+  const { opened, first, queues } = share;
   const closed = queues - opened;
   if (closed <= 0) return [];
-  const kind = channels !== undefined && channels.combined === 0 && channels.rx > 0 ? 'rx' : 'combined';
-  const all = first === 0 ? `, or open all (rxQueues: ${queues})` : '';
-  return [
-    `${name} has ${queues} rx queues, ${opened} opened: ${closed} of ${queues} parts of its traffic will not arrive; ` +
-      `ethtool -L ${name} ${kind} ${first + opened}${all}`,
-  ];
+  const what = `${name} has ${queues} rx queues, ${opened} opened: about ${Math.round((closed / queues) * 100)} % of its traffic will not arrive`;
+  if (first > 0) return [`${what}; what is to arrive must be sent to its queue ${first}: ethtool -N ${name}`];
+  const all = `open all (rxQueues: ${queues})`;
+  if (channels === undefined) return [`${what}; ${all}`];
+  const separate = channels.combined === 0;
+  const there = link.kind === 'veth' ? `, after ethtool -L INTERFACE tx ${opened} at its other end` : '';
+  return [`${what}; ${all}, or before the start: ethtool -L ${name} ${separate ? 'rx' : 'combined'} ${opened}${there}`];
 }
 
 /** Says how packets reach us, and why not in the best way there is. */
@@ -49,7 +55,7 @@ export function checksumNote(link: Pick<Link, 'name' | 'kind' | 'loopback'>, fil
 }
 
 /** Says when packets larger than any frame may arrive: in front of native XDP the kernel cuts them, of skb mode it doesn't. */
-export function largeNote({ name, kind }: Pick<Link, 'name' | 'kind'>, mode: AttachMode): string[] {
+export function largeNote({ name, kind }: Pick<Link, 'name' | 'kind'>, mode: AttachMode | undefined): string[] {
   if (kind !== 'veth' || mode !== 'skb') return [];
   return [
     `${name}: in skb mode TCP comes in pieces too large for a frame (rx_dropped); ` +
