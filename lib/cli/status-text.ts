@@ -1,18 +1,27 @@
 /** The status as text. Pure. */
 import type { Framework } from '../framework/framework.ts';
-import type { Api, Attempt, Device, Explanation } from '../framework/types.ts';
+import type { Api, Attempt, Device, DeviceDetails, Explanation } from '../framework/types.ts';
 import { errorLine } from './failure.ts';
-import { type Column, table } from './text.ts';
+import type { Note } from './ports.ts';
+import { type Column, table, wrap } from './text.ts';
 
 /** What became of a port name that was asked for. */
 export interface Asked {
   readonly name: string;
   readonly error?: unknown;
+  readonly notes?: readonly Note[];
+}
+
+/** A device, why it is bound as it is, and what its enumerator knows of it. */
+export interface Seen {
+  readonly device: Device;
+  readonly explanation: Explanation;
+  readonly details: DeviceDetails;
 }
 
 /** Everything that the command shows. */
 export interface Status {
-  readonly explanations: readonly { readonly device: Device; readonly explanation: Explanation }[];
+  readonly explanations: readonly Seen[];
   readonly asked: readonly Asked[];
   readonly framework: Pick<Framework, 'drivers' | 'devios' | 'enumerators' | 'classes'>;
 }
@@ -29,7 +38,7 @@ const section = (title: string, columns: readonly Column[], rows: readonly (read
 ];
 
 /** Devices and why they are bound as they are, errors of names that were asked for, then what is registered. */
-export function statusLines({ explanations, asked, framework }: Status): string[] {
+export function statusLines({ explanations, asked, framework }: Status, width = 80): string[] {
   const drivers = framework
     .drivers()
     .map((d) => [
@@ -46,11 +55,14 @@ export function statusLines({ explanations, asked, framework }: Status): string[
     .enumerators()
     .map((e) => [`${e.class}/${e.name}`, e.version, apiText(e.api), e.portNames ?? '-']);
   const errors = asked.flatMap(({ error }) => (error === undefined ? [] : [errorLine(error)]));
+  const notes = asked.flatMap((port) => port.notes ?? []);
   const reasons = explanations.flatMap(({ explanation }) => explanationLines(explanation));
   return [
     ...deviceLines(explanations.map(({ device }) => device)),
+    ...interfaceLines(explanations, width),
     ...(errors.length === 0 ? [] : ['', ...errors]),
-    ...(reasons.length === 0 ? [] : ['', ...reasons]),
+    ...(reasons.length === 0 ? [] : ['', ...reasons.flatMap((line) => wrap(line, width))]),
+    ...(notes.length === 0 ? [] : ['', ...notes.flatMap(({ text }) => wrap(text, width))]),
     '',
     ...section('Drivers', named('Driver', 'Version', 'Priority', 'For', 'Through any of'), drivers),
     '',
@@ -70,6 +82,45 @@ function deviceLines(devices: readonly Device[]): string[] {
     devio === undefined ? '-' : apiText(devio.api),
   ]);
   return section('Devices', named('Device', 'State', 'Driver', 'Devio'), rows);
+}
+
+/** `2`, or `4 rx 2 tx`. */
+const queuesText = ({ rxQueues, txQueues }: DeviceDetails): string =>
+  rxQueues === txQueues ? String(rxQueues) : `${rxQueues} rx ${txQueues} tx`;
+
+/** The kernel's interfaces: what one looks for before one takes one. */
+function interfaceLines(seen: readonly Seen[], width: number): string[] {
+  const links = seen.filter(({ device, details }) => device.enumerator.class === 'netdev' && details.mtu !== undefined);
+  if (links.length === 0) return [];
+  const rows = links.map(({ device, details: d }) =>
+    [device.address, d.state, d.mtu, d.driver || d.kind || '-', queuesText(d), d.xdp].map(String),
+  );
+  const [title, ...lines] = table(INTERFACE_COLUMNS, rows);
+  const below = links.map(({ details }) => detailLines(details, width));
+  return ['', 'Network interfaces', `  ${title}`, ...lines.flatMap((line, i) => [`  ${line}`, ...below[i]])];
+}
+
+const INTERFACE_COLUMNS: readonly Column[] = [
+  { title: 'Interface', most: 15 },
+  { title: 'State' },
+  { title: 'MTU', align: 'right' },
+  { title: 'Driver', most: 16 },
+  { title: 'Queues' },
+  { title: 'XDP' },
+];
+
+function detailLines(
+  { mac, addresses, defaultRoute, xdp, xdpProgram, xdpOwner }: DeviceDetails,
+  width: number,
+): string[] {
+  const list = Array.isArray(addresses) ? addresses : [];
+  const parts = [
+    ...(defaultRoute === true ? ['default route'] : []),
+    ...(mac === '' ? [] : [`MAC ${mac}`]),
+    ...(list.length === 0 ? ['no addresses'] : list),
+  ];
+  const program = xdp === 'none' ? [] : [`XDP program ${xdpProgram}${xdpOwner === '' ? '' : `: ${xdpOwner}`}`];
+  return [parts.join(', '), ...program].flatMap((line) => wrap(line, width - 4).map((part) => `    ${part}`));
 }
 
 function idsText(enumeratorClass: string, ids: readonly Readonly<Record<string, unknown>>[]): string {

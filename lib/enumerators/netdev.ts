@@ -3,9 +3,16 @@ import type { Native } from '../../native/index.ts';
 import { parseMatch } from '../bpf/match.ts';
 import type { LinkWatcher, NetdevView, XdpOptions } from '../devios/xsk.ts';
 import { PortError } from '../errors.ts';
-import { type Api, type EnumeratorClass, type EnumeratorHost, FRAMEWORK_API } from '../framework/types.ts';
+import {
+  type Api,
+  type DeviceDetails,
+  type EnumeratorClass,
+  type EnumeratorHost,
+  FRAMEWORK_API,
+} from '../framework/types.ts';
 import { type Channels, channelsOf, driverOf, rxQueueCount } from '../netlink/ethtool.ts';
 import { Netdevs } from '../netlink/netdevs.ts';
+import { programHolder } from '../netlink/owners.ts';
 import type { Link } from '../netlink/rtnetlink.ts';
 import { badName, type PortName, parsePortName, wholeOption } from './options.ts';
 
@@ -49,6 +56,38 @@ function parseOptions(text: string, name: PortName): XdpOptions {
     busyPoll: flag(text, name, 'busy-poll') ?? false,
     fillChecksums: checksum === undefined ? undefined : checksum === 'fill',
     force: flag(text, name, 'force') ?? false,
+  };
+}
+
+/** What is known of an interface besides what rtnetlink says. */
+interface Beside {
+  readonly driver: string;
+  readonly channels: Channels | undefined;
+  readonly addresses: readonly string[];
+  readonly defaultRoute: boolean;
+  /** Whose the XDP program is. */
+  readonly owner: string;
+}
+
+/**
+ * What is known of an interface: `driver`, `kind` (empty for hardware), `state` (up, down, no-carrier), `mtu`, `mac`,
+ * `addresses`, `rxQueues` and `txQueues` in use, `combinedQueues` if the driver has such, `xdp` (none, native, generic,
+ * hardware, several) with `xdpProgram` and `xdpOwner`, `defaultRoute`.
+ */
+export function describeLink(link: Link, { driver, channels, addresses, defaultRoute, owner }: Beside): DeviceDetails {
+  const { kind, mtu, mac, xdp, xdpProgram } = link;
+  const combined = channels?.combined ?? 0;
+  const queues = {
+    rxQueues: (channels?.rx ?? link.rxQueues) + combined,
+    txQueues: (channels?.tx ?? link.txQueues) + combined,
+  };
+  return {
+    ...{ driver, kind, state: !link.up ? 'down' : link.carrier ? 'up' : 'no-carrier', mtu, mac, addresses },
+    ...queues,
+    ...(combined > 0 ? { combinedQueues: combined } : {}),
+    xdp,
+    ...(xdp === 'none' ? {} : { xdpProgram, xdpOwner: owner.replace(/^\((.*)\)$/, '$1') }),
+    defaultRoute,
   };
 }
 
@@ -210,6 +249,20 @@ export class NetdevTable implements NetdevView {
     return name === undefined ? '' : driverOf(this.native, name);
   }
 
+  /** What is known of interface `name`: see `describeLink`. */
+  async describe(name: string): Promise<DeviceDetails> {
+    await this.netdevs?.refresh();
+    const link = this.netdevs?.links().find((known) => known.name === name);
+    if (link === undefined) return {};
+    return describeLink(link, {
+      driver: this.driver(link.index, name),
+      channels: this.channels(link.index),
+      addresses: this.addresses(link.index),
+      defaultRoute: await this.carriesDefaultRoute(link.index),
+      owner: programHolder(link.xdpProgram).trim(),
+    });
+  }
+
   watch(index: number, listener: LinkWatcher): () => void {
     const set = this.watchers.get(index) ?? new Set();
     this.watchers.set(index, set);
@@ -234,6 +287,7 @@ export function netdevClass(table: NetdevTable): EnumeratorClass {
         start: (devices) => table.start(devices, () => {}),
         stop: () => table.stop(),
         request: (text) => (text.startsWith('xdp:') ? table.want(text) : undefined),
+        describe: (address) => table.describe(address),
       });
     },
   };

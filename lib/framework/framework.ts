@@ -8,10 +8,19 @@ import type { FrameworkListener } from './events.ts';
 import { explain } from './explain.ts';
 import type { ClassListing, DevioListing, DriverListing, EnumeratorListing } from './listing.ts';
 import { listClasses, listDevices, listDevios, listDrivers, listEnumerators } from './listing.ts';
+import { sourceOf } from './records.ts';
 import { unbindDevice } from './release.ts';
 import { release, request } from './request.ts';
 import { startAll, stopAll } from './run.ts';
-import type { Device, DevioProvider, Driver, EnumeratorClass, Explanation, UnbindOptions } from './types.ts';
+import type {
+  Device,
+  DeviceDetails,
+  DevioProvider,
+  Driver,
+  EnumeratorClass,
+  Explanation,
+  UnbindOptions,
+} from './types.ts';
 import { unregisterClass, unregisterDevio, unregisterDriver, unregisterEnumerator } from './unregister.ts';
 
 export type { FrameworkOptions } from './core.ts';
@@ -152,6 +161,17 @@ export class Framework {
   /** Calls `listener` with every event from now on. The returned function ends that. */
   on(listener: FrameworkListener): () => void {
     return this.#core.events.on(listener);
+  }
+
+  /**
+   * Asks a device's enumerator what is known of it now; nothing, when that does not say, or the device has gone. Rejects as
+   * the enumerator does.
+   */
+  async details(device: Device): Promise<DeviceDetails> {
+    const { enumerator, state } = this.#core.registry.recordOf(device);
+    const { object } = enumerator;
+    if (state === 'removed' || enumerator.state !== 'running' || object.describe === undefined) return {};
+    return this.#core.call(sourceOf.enumerator(enumerator), 'describe', () => object.describe?.(device.address) ?? {});
   }
 
   /** Returns the device with that id (`class/enumerator/address`), if there is one. */

@@ -25,6 +25,9 @@ export interface ObjectInfo {
 /** Facts about a device that drivers select by, and that people read. Set by the enumerator. */
 export type DeviceFacts = Readonly<Record<string, string | number | boolean>>;
 
+/** What is known of a device at some moment, for people and programs; nothing is matched by it. */
+export type DeviceDetails = Readonly<Record<string, string | number | boolean | readonly string[]>>;
+
 /** Where devices come from, by kind: `pci`, `netdev`, `memory`, `file`. Starts enumerators. */
 export interface EnumeratorClass extends ObjectInfo {
   /** Called once per framework start: adds this class's enumerators through `host`. May fail: then they are withdrawn. */
@@ -55,6 +58,8 @@ export interface Enumerator extends ObjectInfo {
    * own but wrong. May be asked again for a device that is still there: then it returns the address, nothing more.
    */
   request?(portName: string): string | undefined;
+  /** What is known now of the device at `address` beyond its facts: state, addresses, who uses it. */
+  describe?(address: string): DeviceDetails | Promise<DeviceDetails>;
 }
 
 /** What an enumerator may do to the framework. */

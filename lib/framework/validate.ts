@@ -74,7 +74,7 @@ export function checkClass(object: EnumeratorClass): void {
 export function checkEnumerator(object: Enumerator): void {
   const what = checkInfo('enumerator', object);
   checkApi(what, 'api', object.api);
-  checkCallbacks(what, object, ['start'], ['stop', 'request']);
+  checkCallbacks(what, object, ['start'], ['stop', 'request', 'describe']);
 }
 
 /** Checks a devio. */

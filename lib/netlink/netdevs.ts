@@ -6,6 +6,8 @@ import { dumpAll, NetlinkSocket } from './socket.ts';
 
 /** How often changes are looked for, in milliseconds. */
 const LOOK_MS = 50;
+/** How long what was read is new. */
+const FRESH_MS = 200;
 
 /** Who hears of changes. */
 export interface NetdevListener {
@@ -27,6 +29,7 @@ export class Netdevs {
   private addressList: Address[] = [];
   private timer: NodeJS.Timeout | undefined;
   private reading = false;
+  private readAt = 0;
 
   constructor(native: Native, listener: NetdevListener) {
     this.native = native;
@@ -68,6 +71,11 @@ export class Netdevs {
     return new Set((await dumpAll(this.native, RTM.getRoute)).flatMap(decodeDefaultRoute));
   }
 
+  /** Reads everything afresh, unless that was a moment ago: the kernel does not tell of XDP programs that come and go. */
+  async refresh(): Promise<void> {
+    if (performance.now() - this.readAt > FRESH_MS) await this.readAgain();
+  }
+
   /** Takes note of all changes up to now. */
   look(): void {
     try {
@@ -98,6 +106,7 @@ export class Netdevs {
     const gone = this.links().filter((link) => !links.some(({ index }) => index === link.index));
     for (const link of gone) this.remove(link);
     for (const link of links) this.put(link);
+    this.readAt = performance.now();
   }
 
   private apply(message: Message): void {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { statusLines } from '../../lib/cli/status-text.ts';
+import { type Seen, statusLines } from '../../lib/cli/status-text.ts';
 import { RegistryError } from '../../lib/errors.ts';
-import type { Attempt, Device, Explanation } from '../../lib/framework/types.ts';
+import type { Attempt, Device, DeviceDetails } from '../../lib/framework/types.ts';
 
 const framework = { drivers: () => [], devios: () => [], enumerators: () => [], classes: () => [] };
 const api = { name: 'devio-x', version: 2 };
@@ -18,7 +18,8 @@ function device(
   id: string,
   state: Device['state'],
   attempts: readonly Attempt[] = [],
-): { device: Device; explanation: Explanation } {
+  details: DeviceDetails = {},
+): Seen {
   const bound =
     state === 'bound' ? { driver: 'd', devio: { api, backend: 'b' } } : { driver: undefined, devio: undefined };
   const view = {
@@ -30,7 +31,11 @@ function device(
     pktio: undefined,
     ...bound,
   };
-  return { device: view as Device, explanation: { device: id, state, summary: `${id} is ${state}`, attempts } };
+  return {
+    device: view as Device,
+    explanation: { device: id, state, summary: `${id} is ${state}`, attempts },
+    details,
+  };
 }
 
 const lines = (...explanations: ReturnType<typeof device>[]) => statusLines({ explanations, asked: [], framework });
@@ -81,5 +86,57 @@ describe('the status as text', () => {
     });
     expect(text).toContain('linecard: port p: no; yes [X]');
     expect(text.join('\n')).not.toContain('c/e/1');
+  });
+
+  describe('of network interfaces', () => {
+    const details = {
+      ...{ driver: 'veth', kind: 'veth', state: 'no-carrier', mtu: 65_535, mac: '02:00:00:00:00:01' },
+      ...{ addresses: ['10.0.0.1/24', 'fe80::1234:5678:9abc:def0/64', 'fd00:1234:5678:9abc:def0:1234:5678:9abc/64'] },
+      ...{ rxQueues: 16, txQueues: 8, xdp: 'generic', xdpProgram: 12, xdpOwner: 'process 812, suricata' },
+      defaultRoute: true,
+    };
+    const link = (name: string, more: DeviceDetails = {}): Seen => {
+      const seen = device(name, 'unbound', [], { ...details, ...more });
+      return { ...seen, device: { ...seen.device, enumerator: { ...seen.device.enumerator, class: 'netdev' } } };
+    };
+    const shown = (...links: Seen[]) => {
+      const text = lines(...links);
+      const from = text.indexOf('Network interfaces');
+      return text.slice(from, text.indexOf('', from));
+    };
+
+    test('has state, queues, driver, addresses, default route and XDP, and whose that is', () => {
+      expect(
+        shown(link('interface-name0'), link('b', { xdp: 'none', defaultRoute: false, addresses: [], rxQueues: 8 })),
+      ).toEqual([
+        'Network interfaces',
+        '  Interface        State         MTU  Driver  Queues      XDP',
+        '  interface-name0  no-carrier  65535  veth    16 rx 8 tx  generic',
+        '    default route, MAC 02:00:00:00:00:01, 10.0.0.1/24,',
+        '      fe80::1234:5678:9abc:def0/64, fd00:1234:5678:9abc:def0:1234:5678:9abc/64',
+        '    XDP program 12: process 812, suricata',
+        '  b                no-carrier  65535  veth    8           none',
+        '    MAC 02:00:00:00:00:01, no addresses',
+      ]);
+    });
+
+    test('fits into 80 columns', () => {
+      const widest = link('interface-name0', {
+        driver: 'a-very-long-driver',
+        xdp: 'hardware',
+        rxQueues: 128,
+        txQueues: 64,
+      });
+      for (const line of shown(widest)) expect(line.length).toBeLessThan(80);
+    });
+
+    test('is not there without interfaces', () => {
+      expect(lines(device('c/e/1', 'bound'))).not.toContain('Network interfaces');
+    });
+  });
+
+  test('what a port notes is below, in words of the command line', () => {
+    const notes = [{ port: 'xdp:a', text: 'a has 2 queues' }];
+    expect(statusLines({ explanations: [], asked: [{ name: 'xdp:a', notes }], framework })).toContain('a has 2 queues');
   });
 });

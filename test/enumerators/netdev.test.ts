@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import type { XdpOptions } from '../../lib/devios/xsk.ts';
-import { NetdevTable, netdevClass } from '../../lib/enumerators/netdev.ts';
+import { describeLink, NetdevTable, netdevClass } from '../../lib/enumerators/netdev.ts';
 import { Framework } from '../../lib/framework/framework.ts';
 import type { Link } from '../../lib/netlink/rtnetlink.ts';
 import { FakeNetlink } from '../fakes/netlink.ts';
@@ -152,4 +152,34 @@ test('Nothing stays open', async () => {
   await sleep(120);
   await framework.stop();
   expect(kernel.open.size).toBe(0);
+});
+
+test('Of an interface is known what one asks before one takes it', async () => {
+  const kernel = new FakeNetlink();
+  kernel.put({ index: 2, name: 'eth0', mtu: 9000, kind: 'veth' });
+  kernel.put({ index: 3, name: 'eth1', up: false });
+  kernel.routes = [2];
+  const { framework } = await start(kernel);
+  const [eth0, eth1] = framework.devices();
+  expect(await framework.details(eth0!)).toEqual({
+    ...{ driver: '', kind: 'veth', state: 'up', mtu: 9000, mac: '02:00:00:00:00:02', addresses: [] },
+    ...{ rxQueues: 1, txQueues: 1, xdp: 'none', defaultRoute: true },
+  });
+  expect(await framework.details(eth1!)).toMatchObject({ state: 'down', defaultRoute: false });
+  kernel.remove(2, { silent: true });
+  await sleep(250); // what was read a moment ago is taken for new
+  expect(await framework.details(eth0!)).toEqual({});
+});
+
+test('Queues of both kinds count for either; a program is named with its owner', () => {
+  const link = {
+    ...{ index: 2, name: 'eth0', ethernet: true, loopback: false, up: true, carrier: false, mtu: 1500 },
+    ...{ mac: '', kind: '', rxQueues: 64, txQueues: 64, xdp: 'native' as const, xdpProgram: 7, moved: false },
+  };
+  const beside = { driver: 'ixgbe', addresses: [], defaultRoute: false, owner: '(process 8, suricata)' };
+  expect(describeLink(link, { ...beside, channels: { rx: 2, tx: 0, combined: 4 } })).toMatchObject({
+    ...{ state: 'no-carrier', rxQueues: 6, txQueues: 4, combinedQueues: 4 },
+    ...{ xdp: 'native', xdpProgram: 7, xdpOwner: 'process 8, suricata' },
+  });
+  expect(describeLink(link, { ...beside, channels: undefined })).toMatchObject({ rxQueues: 64, txQueues: 64 });
 });

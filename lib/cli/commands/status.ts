@@ -6,8 +6,8 @@ import type { Action } from '../action.ts';
 import { EXIT, errorData } from '../failure.ts';
 import { PORT_NAMES_HELP } from '../help.ts';
 import { type Json, toJson } from '../json.ts';
-import { explained, withEngine } from '../ports.ts';
-import { type Asked, type Status, statusLines } from '../status-text.ts';
+import { explained, portNotes, withEngine } from '../ports.ts';
+import { type Asked, type Seen, type Status, statusLines } from '../status-text.ts';
 
 async function look(engine: Engine, names: readonly string[]): Promise<Status> {
   const { framework } = engine;
@@ -19,16 +19,20 @@ async function look(engine: Engine, names: readonly string[]): Promise<Status> {
   const asked: Asked[] = [];
   for (const name of names) {
     try {
-      await explained(engine, name, () => framework.request(name));
-      asked.push({ name });
+      const { pktio } = await explained(engine, name, () => framework.request(name));
+      asked.push({ name, notes: pktio === undefined ? [] : portNotes([pktio]) });
     } catch (error) {
       asked.push({ name, error });
     }
   }
   forget();
-  const there = framework.devices().map((device) => ({ device, explanation: framework.explain(device) }));
+  const there: Seen[] = [];
+  for (const device of framework.devices()) {
+    const details = await framework.details(device).catch(() => ({}));
+    there.push({ device, explanation: framework.explain(device), details });
+  }
   return {
-    explanations: [...there, ...[...gone].map(([device, explanation]) => ({ device, explanation }))],
+    explanations: [...there, ...[...gone].map(([device, explanation]) => ({ device, explanation, details: {} }))],
     asked,
     framework,
   };
@@ -38,17 +42,19 @@ function statusJson({ explanations, asked, framework }: Status): string {
   const listed = <T extends object>(list: readonly T[]) =>
     list.map((item) => ({ ...item }) as unknown as { readonly [key: string]: Json });
   return toJson({
-    devices: explanations.map(({ device, explanation }) => ({
+    devices: explanations.map(({ device, explanation, details }) => ({
       id: device.id,
       state: device.state,
       driver: device.driver,
       devio: device.devio === undefined ? undefined : { ...device.devio, api: { ...device.devio.api } },
       facts: { ...device.facts },
+      details: { ...details },
       summary: explanation.summary,
       attempts: listed(explanation.attempts),
     })),
-    ports: asked.map(({ name, error }) => ({
+    ports: asked.map(({ name, error, notes = [] }) => ({
       port: name,
+      notes: notes.map(({ text }) => text),
       error: error === undefined ? undefined : { ...errorData(error) },
     })),
     drivers: listed(framework.drivers()),
@@ -69,7 +75,9 @@ export function statusCommand(action: Action): Command {
       action((terminal) =>
         withEngine({}, async (engine) => {
           const status = await look(engine, names);
-          terminal.out(json ? `${statusJson(status)}\n` : `${statusLines(status).join('\n')}\n`);
+          terminal.out(
+            json ? `${statusJson(status)}\n` : `${statusLines(status, terminal.size().columns).join('\n')}\n`,
+          );
           return status.asked.some(({ error }) => error !== undefined) ? EXIT.failed : EXIT.ok;
         }),
       ),
