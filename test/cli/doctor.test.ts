@@ -264,4 +264,16 @@ describe('reading', () => {
     expect(field('a:\t1\n', 'b')).toBe('');
     expect(softLimit('', 'Max locked memory')).toBe(Number.POSITIVE_INFINITY);
   });
+
+  test('explains who makes the checksums where there is no hardware', () => {
+    expect(check(machine(), 'checksums').found).toMatch(/^no interfaces without hardware/);
+    const names = ['lo', 'veth0', 'veth1', 'br0', 'tap0'];
+    const virtual = Object.fromEntries(names.map((name) => [`sys/devices/virtual/net/${name}/mtu`, '1500\n']));
+    const { ok, found, purpose } = check(machine(virtual), 'checksums');
+    expect([ok, found]).toEqual([
+      true,
+      'no hardware behind br0, tap0, veth0, …: xdp: ports fill in checksums (unless checksum=keep)',
+    ]);
+    expect(purpose).toContain('leave checksums to hardware');
+  });
 });

@@ -63,7 +63,7 @@ export interface Wire {
 export interface WireOptions {
   readonly queues?: number;
   readonly mtu?: number;
-  /** Leave the other end's transmit checksum offload on. */
+  /** False: the other end makes its own checksums and cuts its own packets. True, the kernel's way, if absent. */
   readonly offload?: boolean;
 }
 
@@ -84,7 +84,7 @@ export function makeWire(host: number, options: WireOptions = {}, net = 0): Wire
   sh(`ip -n ${id} addr add ${address}/24 dev eth0`);
   sh(`ip -n ${id} addr add ${address6}/64 dev eth0 nodad`);
   sh(`ip -n ${id} link set lo up`);
-  if (options.offload !== true) sh(`ip netns exec ${id} ethtool -K eth0 tx off`);
+  if (options.offload === false) sh(`ip netns exec ${id} ethtool -K eth0 tx off`);
   sh(`ip -n ${id} link set eth0 up`);
   sh(`ip link set ${id} up`);
   return {

@@ -399,11 +399,14 @@ testAsRoot("The kernel's counters are there, and do not go back when a port is s
   await of.engine.close();
 });
 
-testAsRoot('A veth is noted as a place where checksums may be missing', async () => {
-  const a = wire(1, { offload: true });
+testAsRoot('Of a veth is noted what becomes of checksums, before it is started and by checksum=keep', async () => {
+  const a = wire(1);
   const engine = await openEngine({ frames: 8192 });
   const port = await engine.open(`xdp:${a.name}`);
-  expect(port.notes!().join()).toContain('ethtool -K INTERFACE tx off');
+  expect(port.notes!().join()).toContain('checksums that senders leave to hardware are filled in');
+  await engine.close(port);
+  const keeping = await engine.open(`xdp:${a.name},checksum=keep`);
+  expect(keeping.notes!().join()).toContain('ethtool -K INTERFACE tx off');
   await engine.close();
   expect(linkCounts(a.name).tx).toBe(0);
 });

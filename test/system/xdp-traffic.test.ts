@@ -18,7 +18,7 @@ async function expectBalanced(audit: Audit, least: number): Promise<void> {
 function suite(
   title: string,
   queues: number,
-  options: BridgeOptions,
+  { offload = true, ...options }: BridgeOptions & { readonly offload?: boolean },
   body: (ends: () => [Wire, Wire, Bridge]) => void,
 ): void {
   describe(title, () => {
@@ -26,7 +26,7 @@ function suite(
     const wires: Wire[] = [];
     beforeAll(async () => {
       if (!isRoot) return;
-      wires.push(makeWire(1, { queues }), makeWire(2, { queues }));
+      wires.push(makeWire(1, { queues, offload }), makeWire(2, { queues, offload }));
       ends = [wires[0]!, wires[1]!, await bridge(wires[0]!, wires[1]!, { queues, ...options })];
     }, 30_000);
     afterAll(async () => {
@@ -110,7 +110,8 @@ suite('One queue, interrupts only', 1, { mode: 'interrupt' }, (ends) => {
   });
 });
 
-suite('One queue, skb mode', 1, { port: ',mode=skb' }, (ends) => {
+// In skb mode nothing cuts what the other end leaves to hardware to cut.
+suite('One queue, skb mode', 1, { port: ',mode=skb', offload: false }, (ends) => {
   pings(ends);
   streams(ends);
 

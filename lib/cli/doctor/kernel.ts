@@ -2,6 +2,26 @@
 import { type Check, optional, required } from './check.ts';
 import { atLeast, exists, names, read, type Sources } from './sources.ts';
 
+/** Most names that a line has room for. */
+const MOST_NAMES = 3;
+
+/**
+ * Explains what nobody would guess: over an interface without hardware TCP and UDP come without checksums, unless the
+ * sender's offload is off. Nothing is missing, because `xdp:` ports make them.
+ */
+function checksums(sys: string): Check {
+  const virtual = names(sys, 'devices/virtual/net').filter((name) => name !== 'lo');
+  const some = [...virtual.slice(0, MOST_NAMES), ...(virtual.length > MOST_NAMES ? ['…'] : [])].join(', ');
+  return optional('checksums', 'TCP and UDP over veth, bridges, TAPs: their senders leave checksums to hardware', {
+    ok: true,
+    found:
+      virtual.length === 0
+        ? 'no interfaces without hardware, whose checksums xdp: ports would fill in'
+        : `no hardware behind ${some}: xdp: ports fill in checksums (unless checksum=keep)`,
+    fix: '',
+  });
+}
+
 /** Features by version, by what the kernel shows, and devices bound to user space. */
 export function kernel({ proc, sys, dev }: Sources): Check[] {
   const release = read(proc, 'sys/kernel/osrelease').trim();
@@ -31,6 +51,7 @@ export function kernel({ proc, sys, dev }: Sources): Check[] {
       found: xdp ? 'AF_XDP sockets are supported' : 'this kernel has no AF_XDP sockets',
       fix: 'use a kernel with CONFIG_XDP_SOCKETS (Debian, Ubuntu and Fedora kernels have it)',
     }),
+    checksums(sys),
     optional('xdp-link', 'XDP programs that end with the process', {
       ok: since('5.9'),
       found: since('5.9') ? 'XDP links are supported' : `${found} has no XDP links`,
