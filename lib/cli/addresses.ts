@@ -1,6 +1,6 @@
 /** What l2fwd does with MAC addresses between the open ports, and what that asks of them. */
 
-import { updatesMacs } from '../../workers/apps/l2fwd.ts';
+import { updatesMacs } from '../../workers/apps/options.ts';
 import type { JobSpec } from '../engine/types.ts';
 import type { Pktio } from '../pktio/types.ts';
 

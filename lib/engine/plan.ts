@@ -54,6 +54,17 @@ function checkQueues(jobs: readonly JobSpec[], ports: ReadonlyMap<string, PlanPo
       fail('IDLE_JOB', `job ${index}`, 'it has neither an rx queue nor a tx port', 'give it one of them');
     }
   }
+  for (const port of ports.values()) checkCovered(port, taken);
+}
+
+/** A device spreads packets over all queues of a port: those of one that nobody polls would be lost without a word. */
+function checkCovered({ name, rxQueues }: PlanPort, taken: ReadonlyMap<string, number>): void {
+  const idle = Array.from({ length: rxQueues }, (_, queue) => queue).filter((queue) => !taken.has(`${name} ${queue}`));
+  // A port that is only sent to is another thing.
+  if (idle.length === 0 || idle.length === rxQueues) return;
+  const why = `no job receives from it, so what arrives there would be lost`;
+  const fix = `give it a job, or open the port with rxQueues: ${rxQueues - idle.length}`;
+  fail('QUEUE_WITHOUT_JOB', `rx queue ${idle[0]} of port ${name}`, why, fix, { port: name, queue: idle[0] });
 }
 
 function checkRx(

@@ -56,7 +56,7 @@ describe('what gen sends', () => {
       source: '020000000000',
       tx: 0,
     });
-    expect(counters).toEqual({ sent: 64, tx_full: 0, no_frame: 0, missed: 0 });
+    expect(counters).toEqual({ sent: 64, retries: 0, starved: 0, missed: 0 });
   });
 
   test.prop([fc.integer({ min: 60, max: 1514 }), fc.integer({ min: 1, max: 9 }), fc.nat({ max: 1000 }), fc.nat()])(
@@ -186,7 +186,7 @@ describe('when gen cannot send', () => {
   test('because the tx queue is full, it says so, holds its burst, and asks to be called soon', () => {
     const { poll, rings, frames, context } = start({}, { capacity: 5 });
     expect([poll(), poll(), poll()]).toEqual([5, 0, 0]);
-    expect(context.counters).toMatchObject({ sent: 5, tx_full: 3 });
+    expect(context.counters).toMatchObject({ sent: 5, retries: 3 });
     expect(context.wakes).toEqual([100, 100]);
     expect([frames.count('ring'), frames.count('app')]).toEqual([5, 27]);
     rings[0]!.capacity = 100;
@@ -197,7 +197,7 @@ describe('when gen cannot send', () => {
   test('because there are no frames, it sends those that there are and counts the others', () => {
     const { poll, rings, context } = start({}, { pool: 40 });
     expect([poll(), poll(), poll()]).toEqual([32, 8, 0]);
-    expect(context.counters).toMatchObject({ sent: 40, no_frame: 2 });
+    expect(context.counters).toMatchObject({ sent: 40, starved: 2 });
     expect(context.wakes).toEqual([100]);
     rings[0]!.lose(0);
     expect(poll()).toBe(1);

@@ -41,16 +41,24 @@ const ports = fc
   )
   .map((list) => list.map((port, i): PlanPort => ({ name: `port ${i}`, maxTxQueues: MAX_TX, ...port })));
 
+const queuesOf = ({ name, rxQueues }: PlanPort) =>
+  Array.from({ length: rxQueues }, (_, queue) => ({ port: name, queue }));
+
+/** Each port is received from on all of its queues, or on none. */
+const covered = ({ jobs, ports: list }: Problem): boolean =>
+  list.every(({ name, rxQueues }) => [0, rxQueues].includes(jobs.filter(({ rx }) => rx?.port === name).length));
+
 const problem: fc.Arbitrary<Problem> = fc.record({ ports, cpus }).chain(({ ports: list, cpus: machine }) => {
-  const queues = list.flatMap(({ name, rxQueues }) =>
-    Array.from({ length: rxQueues }, (_, queue) => ({ port: name, queue })),
-  );
+  const queues = list.flatMap(queuesOf);
+  // Mostly whole ports: to receive from only some of a port's queues is refused.
+  const whole = fc.subarray(list, { minLength: 1 }).map((some) => some.flatMap(queuesOf));
+  const received = fc.oneof({ weight: 5, arbitrary: whole }, fc.subarray(queues, { minLength: 1 }));
   const rest = fc.record({
     tx: fc.subarray(list.map(({ name }) => name)),
     group: fc.option(fc.constantFrom('x', 'y'), { nil: undefined }),
     cpu: fc.option(fc.constantFrom(...machine.allowed), { nil: undefined, freq: 8 }),
   });
-  const jobs = fc.subarray(queues, { minLength: 1 }).chain((rx) =>
+  const jobs = received.chain((rx) =>
     fc.array(rest, { minLength: rx.length, maxLength: rx.length }).map((more) =>
       more.map(
         ({ tx, group, cpu }, i): JobSpec => ({
@@ -74,9 +82,13 @@ test.prop([problem], { numRuns: 1000 })(
       made = plan(jobs, list, machine);
     } catch (error) {
       expect(error).toBeInstanceOf(PlanError);
-      expect(['CPU_CONFLICT', 'CPU_TAKEN', 'TX_QUEUES']).toContain((error as PlanError).code);
+      const { code } = error as PlanError;
+      if (covered({ jobs, ports: list, cpus: machine }))
+        expect(['CPU_CONFLICT', 'CPU_TAKEN', 'TX_QUEUES']).toContain(code);
+      else expect(code).toBe('QUEUE_WITHOUT_JOB');
       return;
     }
+    expect(covered({ jobs, ports: list, cpus: machine })).toBe(true);
     const { workers, txQueues } = made;
     const placed = workers.flatMap((worker) => worker.jobs);
 
@@ -128,6 +140,7 @@ test.prop([problem])('the same problem has the same plan', ({ jobs, ports: list,
 test.prop([problem], { numRuns: 500 })(
   'without wishes, jobs never fail for want of a cpu',
   ({ jobs, ports: list, cpus: machine }) => {
+    fc.pre(covered({ jobs, ports: list, cpus: machine }));
     const free = jobs.map(({ app, rx, tx }): JobSpec => ({ app, ...(rx === undefined ? {} : { rx }), tx: tx ?? [] }));
     const { chosen, allowed } = machine;
     const { workers } = plan(

@@ -37,6 +37,20 @@ describe('jobs and queues', () => {
     expect(jobsOf([job('a'), job('b')], machine(4))).toEqual([[0], [1]]);
   });
 
+  it('refuses a port of whose rx queues only some are received from: the others would lose packets unseen', () => {
+    const ports = [port('a', { rxQueues: 3 }), port('b')];
+    const error = refusal([job('a'), job('b', [], {}), { app, rx: { port: 'a', queue: 2 } }], machine(4), ports);
+    expect(error).toMatchObject({ code: 'QUEUE_WITHOUT_JOB', detail: { port: 'a', queue: 1 } });
+    expect(error.message).toBe(
+      'rx queue 1 of port a: no job receives from it, so what arrives there would be lost; give it a job, or open the port with rxQueues: 2',
+    );
+  });
+
+  it('lets a port be that is only sent to, however many queues it has', () => {
+    const ports = [port('a', { rxQueues: 3 }), port('b')];
+    expect(plan([job(undefined, ['a'])], ports, machine(2)).workers).toHaveLength(1);
+  });
+
   it('takes queue 0 when the job names none', () => {
     expect(plan([job('a')], PORTS, machine(2)).workers[0].jobs[0].rx).toEqual({ port: 'a', queue: 0 });
   });

@@ -31,8 +31,9 @@ const RETRY_US = 100;
 
 /**
  * Sends round robin over the tx queues, up to one burst to each per call. Patient: what a tx queue does not accept is
- * offered again. Counters: `sent`; `tx_full` and `no_frame`, bursts that were cut short by a full queue or an empty
- * frame pool; `missed`, packets that the rate asked for and that were given up, over a tenth of a second late.
+ * offered again. Counters: `sent`; `retries`, bursts that were offered again because a queue was full, and `starved`,
+ * bursts that found too few free frames: nothing of them is lost; `missed`, packets that the rate asked for and that were
+ * given up, over a tenth of a second late.
  *
  * Throws PlanError `BAD_APP_OPTION` and `NO_TX_QUEUE`, PortError `BAD_FRAME_SIZE` and `BAD_MAC`.
  */
@@ -44,8 +45,8 @@ export const gen: App<GenOptions> = (context) => {
     ...plan,
     write: makeProbeWriter(context.frames.i32, makeTemplates(context.txPorts, plan), plan.size),
     sent: context.counter('sent'),
-    full: context.counter('tx_full'),
-    dry: context.counter('no_frame'),
+    full: context.counter('retries'),
+    dry: context.counter('starved'),
   };
   const streams = tx.map((_, i) => makeStream(context, i, parts));
   const most = plan.rate === 0 ? burst * queues : burst;

@@ -1,8 +1,8 @@
 /** Layer 2 forwarding: what comes in at the job's rx queue leaves by its first tx port. DPDK's and ODP's l2fwd. */
 import { PlanError } from '../../lib/errors.ts';
-import { type App, DROP, type PortFacts } from '../../lib/queue.ts';
+import { type App, DROP } from '../../lib/queue.ts';
 import { macWords, putBurstMacs } from '../../lib/wire/mac.ts';
-import { checkOptions } from './options.ts';
+import { checkOptions, updatesMacs } from './options.ts';
 
 /** Options of `l2fwd`. */
 export interface L2fwdOptions {
@@ -12,13 +12,6 @@ export interface L2fwdOptions {
    */
   readonly macUpdating?: boolean;
 }
-
-/** Whether l2fwd writes addresses between two ports; `asked` is what its options say. */
-export const updatesMacs = (
-  asked: boolean | undefined,
-  from: Pick<PortFacts, 'hosts'>,
-  to: Pick<PortFacts, 'hosts'>,
-): boolean => asked ?? !(from.hosts || to.hosts);
 
 /**
  * Forwards. A full tx queue drops, unless the source can wait (a file): then what is left goes with the next call.

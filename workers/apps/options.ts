@@ -1,5 +1,7 @@
 /** Options of the built-in applications: checked once, when the application is made. */
+
 import { PlanError } from '../../lib/errors.ts';
+import type { PortFacts } from '../../lib/queue.ts';
 
 /** What a number among the options may be. */
 export interface NumberRule {
@@ -34,3 +36,10 @@ export function oneOf<T extends string>(app: string, option: string, value: T | 
   if (values.includes(value)) return value;
   throw refuse(app, option, `"${String(value)}" is not one of its values`, `use ${values.join(' or ')}`);
 }
+
+/** Whether l2fwd writes addresses between two ports; `asked` is what its options say. */
+export const updatesMacs = (
+  asked: boolean | undefined,
+  from: Pick<PortFacts, 'hosts'>,
+  to: Pick<PortFacts, 'hosts'>,
+): boolean => asked ?? !(from.hosts || to.hosts);
