@@ -6,7 +6,7 @@
 import { type Native, syscallOf } from '../../native/index.ts';
 import { ArenaError } from '../errors.ts';
 import { memoryAvailable } from './available.ts';
-import { noHugePages, noMemory, reasonOf } from './failures.ts';
+import { memoryRefused, noHugePages, noMemory, reasonOf } from './failures.ts';
 import { Heap } from './heap.ts';
 import { checkSize, Ranges } from './ranges.ts';
 import { ARENA_MAX, reserve, WASM_PAGE, type WasmMemory } from './reserve.ts';
@@ -79,8 +79,8 @@ export class Arena {
   }
 
   /**
-   * Maps new zeroed DMA memory: a sealed memfd, all of it present. Throws `NO_MEMORY`, `ARENA_FULL`, `NO_HUGEPAGES`,
-   * `BAD_SIZE`.
+   * Maps new zeroed DMA memory: a sealed memfd, all of it present. Throws `NO_MEMORY`, `FILE_SIZE_LIMIT`, `ARENA_FULL`,
+   * `NO_HUGEPAGES`, `BAD_SIZE`.
    */
   mapMemory(bytes: number, options: MemoryOptions = {}): Segment {
     this.requireOpen();
@@ -100,7 +100,7 @@ export class Arena {
     try {
       return this.mapPages(roundUp(bytes, PAGE), align, 0, false);
     } catch (cause) {
-      throw syscallOf(cause) === undefined ? cause : noMemory(bytes, reasonOf(cause), cause);
+      throw syscallOf(cause) === undefined ? cause : memoryRefused(bytes, cause);
     }
   }
 

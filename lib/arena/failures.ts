@@ -10,6 +10,22 @@ export function reasonOf(cause: unknown): string {
   return failed === undefined ? message : `${failed.syscall} failed (${message})`;
 }
 
+const EFBIG = 27;
+
+/** Why `bytes` of memory could not be mapped: there is too little, or the process may not have files so large. */
+export function memoryRefused(bytes: number, cause: unknown): ArenaError {
+  if (syscallOf(cause)?.errno !== -EFBIG) return noMemory(bytes, reasonOf(cause), cause);
+  return new ArenaError(
+    'FILE_SIZE_LIMIT',
+    {
+      what: `${bytes} bytes of frame or ring memory`,
+      why: 'it is a file in memory (memfd), and the limit of file sizes is below that',
+      fix: 'raise it: ulimit -f unlimited, LimitFSIZE=infinity in systemd; or ask for fewer or smaller frames',
+    },
+    { cause, detail: { bytes } },
+  );
+}
+
 /** There is too little memory for `bytes`. */
 export function noMemory(bytes: number, why: string, cause?: unknown): ArenaError {
   return new ArenaError(

@@ -21,6 +21,7 @@ const WORDS: readonly (readonly [RegExp, string])[] = [
   [/\bmore frames\b/g, 'more frames (--frames)'],
   [/\bfewer or smaller frames\b/g, 'fewer or smaller frames (--frames, --frame-size)'],
   [/\bhugepages: '(\w+)'/g, '--hugepages $1'],
+  [/\(mtu: (\d+)\)/g, '(--mtu $1)'],
 ];
 
 /** Replaces names of the library's options in a message by the command line's. */

@@ -30,8 +30,8 @@ import { checkJobs } from './specs.ts';
 import type { Assignment, EngineOptions, JobSpec } from './types.ts';
 
 /**
- * Opens an engine. Throws `NATIVE_MISSING`, `BAD_OPTION`, `NO_ADDRESS_SPACE`, `NO_MEMORY`, `ARENA_FULL`,
- * `BAD_FRAME_POOL`, `NO_HUGEPAGES`; nothing is left behind then.
+ * Opens an engine. Throws `NATIVE_MISSING`, `BAD_OPTION`, `NO_ADDRESS_SPACE`, `NO_MEMORY`, `FILE_SIZE_LIMIT`,
+ * `ARENA_FULL`, `BAD_FRAME_POOL`, `NO_HUGEPAGES`; nothing is left behind then.
  */
 export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   const settings = engineSettings(options);

@@ -77,9 +77,9 @@ export function planQueue(devio: Pick<MemoryDevio, 'allocate'>, config: PortConf
   };
 }
 
-/** URL of the module `name` beside the module at `url`, whichever of source and output is running. */
+/** URL of the module `name` beside the module at `url`, with that one's ending: `queue.ts`, `queue.js`, `queue.mjs`. */
 export const queueModule = (url: string, name = 'queue'): string =>
-  new URL(`${name}${url.endsWith('.ts') ? '.ts' : '.js'}`, url).href;
+  new URL(`${name}${/\.[cm]?[jt]s$/.exec(url)?.[0] ?? '.js'}`, url).href;
 
 /** A queue whose ring never holds a frame while nobody works on it. */
 export const emptyHandle = (plan: QueuePlan): QueueHandle => ({

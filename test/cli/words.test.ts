@@ -15,6 +15,7 @@ test.each([
   ['option "firstFlow" of gen: x', 'option --first-flow of gen: x'],
   ['option "flows" of sink: x', 'option --flows of sink: x'],
   ['option "flows" of mine: x', 'option "flows" of mine: x'],
+  ['or raise the MTU (mtu: 1982)', 'or raise the MTU (--mtu 1982)'],
   ['capture frames/mtu.pcap cannot be opened', 'capture frames/mtu.pcap cannot be opened'],
 ])('%s', (library, typed) => {
   expect(inOptions(library)).toBe(typed);

@@ -26,6 +26,13 @@ const CASES: readonly (readonly [code: string, exit: number, text: RegExp, ...ar
   ['NO_SUCH_PORT', 2, /did you mean pcap:in\.pcap\?/, 'l2fwd', 'in.pcap'],
   ['BAD_PORT_NAME', 2, /"null:0,sise=60".*no option "sise=60"; options are size/, 'l2fwd', 'null:0,sise=60'],
   ['BAD_PORT_NAME', 2, /size=13 is not a whole number from 14/, 'l2fwd', 'null:0,size=13'],
+  [
+    'BAD_FRAME_SIZE',
+    2,
+    /port null:0: size=1519 .*; give a size up to 1518, or .*--mtu 1501\)/,
+    'l2fwd',
+    'null:0,size=1519',
+  ],
   ['BAD_PORT_NAME', 2, /write pair:NAME\/0 or pair:NAME\/1/, 'l2fwd', 'pair:x/2'],
   ['USAGE', 2, /port null:0: it is named twice/, 'l2fwd', 'null:0', 'null:0'],
   ['PORT_TAKEN', 1, /port null:0,size=99: it is another name of a port/, 'l2fwd', 'null:0', 'null:0,size=99'],
@@ -123,9 +130,11 @@ describe('an error names cause and remedy, and the process ends by itself', () =
     expect(code).toBe(1);
   });
 
-  test('NO_MEMORY: memory that cannot be had', async () => {
+  test('FILE_SIZE_LIMIT: memory is a file in memory, and files may not be so large', async () => {
     const { code, stderr } = await linecard(['l2fwd', 'null:0'], { limits: 'ulimit -f 1000' });
-    expect(stderr).toMatch(/^linecard: 33554432 bytes .*; .* \[NO_MEMORY\]\n$/);
+    expect(stderr).toMatch(
+      /^linecard: 33554432 bytes .*limit.*; raise it: ulimit -f unlimited.* \[FILE_SIZE_LIMIT\]\n$/,
+    );
     expect(code).toBe(1);
   });
 

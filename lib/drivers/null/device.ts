@@ -1,64 +1,32 @@
 /** The `null` driver: a port that receives endless frames and frees what it is sent. Control half. */
-import { asMemoryDevio, MEMORY_API, type MemoryDevio } from '../../devios/memory.ts';
-import { type Device, type Driver, FRAMEWORK_API } from '../../framework/types.ts';
-import {
-  emptyHandle,
-  memoryCapability,
-  memoryDefaults,
-  memoryLink,
-  planQueue,
-  queueModule,
-  times,
-} from '../../pktio/memory-port.ts';
-import { Port } from '../../pktio/port.ts';
-import type { PortConfig, PortDevice, Queues } from '../../pktio/types.ts';
+import { PortError } from '../../errors.ts';
+import type { Driver } from '../../framework/types.ts';
+import { emptyHandle, L2_OVERHEAD, memoryCapability, queueModule, times } from '../../pktio/memory-port.ts';
+import type { PortConfig, Queues } from '../../pktio/types.ts';
+import { MemoryDevice, memoryDriver } from '../memory-device.ts';
 
-class NullDevice implements PortDevice {
+class NullDevice extends MemoryDevice {
   readonly driver = 'null';
   readonly capability = { ...memoryCapability, patient: true };
-  readonly defaults: PortConfig;
-  readonly link = memoryLink;
-  private readonly device: Device;
-  private readonly devio: MemoryDevio;
-  private counters: number[] = [];
-
-  constructor(device: Device, devio: MemoryDevio) {
-    this.device = device;
-    this.devio = devio;
-    this.defaults = memoryDefaults(device);
-  }
 
   setup(config: PortConfig): Queues {
-    const data = { size: Number(this.device.facts.size) };
-    const make = (direction: 'rx' | 'tx') => (queue: number) => {
-      const spec = { port: this.device.address, direction, queue, module: queueModule(import.meta.url), data };
-      const plan = planQueue(this.devio, config, spec);
-      this.counters.push(plan.counters);
-      return emptyHandle(plan);
-    };
+    const size = Number(this.device.facts.size);
+    const { address } = this.device;
+    if (size > config.mtu + L2_OVERHEAD) throw tooLong(address, size, config.mtu);
+    const make = (direction: 'rx' | 'tx') => (queue: number) =>
+      emptyHandle(this.plan(config, { direction, queue, module: queueModule(import.meta.url), data: { size } }));
     return { rx: times(config.rxQueues, make('rx')), tx: times(config.txQueues, make('tx')) };
   }
+}
 
-  teardown(): void {
-    for (const offset of this.counters) this.devio.free(offset);
-    this.counters = [];
-  }
-
-  close(): void {}
+function tooLong(address: string, size: number, mtu: number): PortError {
+  const text = {
+    what: `port ${address}`,
+    why: `size=${size} is more than its MTU of ${mtu} and ${L2_OVERHEAD} bytes allow`,
+    fix: `give a size up to ${mtu + L2_OVERHEAD}, or raise the MTU (mtu: ${size - L2_OVERHEAD})`,
+  };
+  return new PortError('BAD_FRAME_SIZE', text, { detail: { port: address, size, max: mtu + L2_OVERHEAD } });
 }
 
 /** Makes the driver. */
-export function nullDriver(): Driver {
-  return {
-    name: 'null',
-    version: '1.0.0',
-    frameworkApi: FRAMEWORK_API,
-    enumeratorClass: 'memory',
-    ids: [{ kind: 'null' }],
-    devios: [MEMORY_API],
-    probe(device, devio) {
-      const memory = asMemoryDevio(devio);
-      return new Port(device.address, memory.memory, new NullDevice(device, memory));
-    },
-  };
-}
+export const nullDriver = (): Driver => memoryDriver('null', (device, devio) => new NullDevice(device, devio));

@@ -1,20 +1,12 @@
 /** The `pair` driver: two ports, each of which receives what the other sends. Control half. */
-import { asMemoryDevio, MEMORY_API, type MemoryDevio } from '../../devios/memory.ts';
+import type { MemoryDevio } from '../../devios/memory.ts';
 import { DeviceError } from '../../errors.ts';
-import { type Device, type Driver, FRAMEWORK_API } from '../../framework/types.ts';
-import {
-  emptyHandle,
-  memoryCapability,
-  memoryDefaults,
-  memoryLink,
-  planQueue,
-  queueModule,
-  times,
-} from '../../pktio/memory-port.ts';
-import { Port } from '../../pktio/port.ts';
-import type { LinkInfo, PortConfig, PortDevice, PortEvents, Queues } from '../../pktio/types.ts';
+import type { Device, Driver } from '../../framework/types.ts';
+import { emptyHandle, memoryCapability, queueModule, times } from '../../pktio/memory-port.ts';
+import type { LinkInfo, PortConfig, PortEvents, Queues } from '../../pktio/types.ts';
 import { blockBytes } from '../loop/layout.ts';
 import { Rings } from '../loop/rings.ts';
+import { MemoryDevice, memoryDriver } from '../memory-device.ts';
 
 /** What the two ends of a pair have in common. */
 interface Link {
@@ -28,25 +20,19 @@ interface Link {
 /** Links by the pair's name. */
 type Links = Map<string, Link>;
 
-class PairDevice implements PortDevice {
+class PairDevice extends MemoryDevice {
   readonly driver = 'pair';
   readonly capability = { ...memoryCapability, txRing: { min: 0, max: 0 }, interrupts: true, internal: true };
-  readonly defaults: PortConfig;
-  private readonly device: Device;
-  private readonly devio: MemoryDevio;
   private readonly links: Links;
   private readonly common: Link;
   /** What this end sends into, and what it receives from: the other end has them the other way round. */
   private readonly out: Rings;
   private readonly in: Rings;
-  private counters: number[] = [];
   private events: PortEvents | undefined;
 
   constructor(device: Device, devio: MemoryDevio, links: Links) {
-    this.device = device;
-    this.devio = devio;
+    super(device, devio);
     this.links = links;
-    this.defaults = memoryDefaults(device);
     const { name, side } = device.facts;
     const size = this.defaults.txRing;
     this.common = links.get(String(name)) ?? { size, ends: new Set(), started: new Set() };
@@ -65,10 +51,7 @@ class PairDevice implements PortDevice {
   setup(config: PortConfig): Queues {
     const plan = (direction: 'rx' | 'tx', queue: number, data: Record<string, number>) => {
       const { fd } = direction === 'rx' ? this.in : this.out;
-      const module = queueModule(import.meta.url);
-      const made = planQueue(this.devio, config, { port: this.device.address, direction, queue, module, fd, data });
-      this.counters.push(made.counters);
-      return made;
+      return this.plan(config, { direction, queue, module: queueModule(import.meta.url), fd, data });
     };
     const queues = {
       rx: times(config.rxQueues, (i) => emptyHandle(plan('rx', i, this.in.rxData(i, config.rxQueues, false)))),
@@ -80,23 +63,22 @@ class PairDevice implements PortDevice {
     return queues;
   }
 
-  teardown(): void {
+  override teardown(): void {
     const wasUp = this.isUp;
     this.out.use(0);
     this.common.started.delete(this);
-    for (const offset of this.counters) this.devio.free(offset);
-    this.counters = [];
+    super.teardown();
     if (wasUp) this.tellLink();
   }
 
-  close(): void {
+  override close(): void {
     this.common.ends.delete(this);
     if (this.common.ends.size === 0) this.links.delete(String(this.device.facts.name));
   }
 
-  link(): LinkInfo {
-    if (this.isUp) return memoryLink();
-    return { ...memoryLink(), status: 'down', reason: 'the other end is not started' };
+  override link(): LinkInfo {
+    if (this.isUp) return super.link();
+    return { ...super.link(), status: 'down', reason: 'the other end is not started' };
   }
 
   private get isUp(): boolean {
@@ -119,16 +101,5 @@ function ringMismatch(address: string, size: number, other: number): DeviceError
 /** Makes the driver. */
 export function pairDriver(): Driver {
   const links: Links = new Map();
-  return {
-    name: 'pair',
-    version: '1.0.0',
-    frameworkApi: FRAMEWORK_API,
-    enumeratorClass: 'memory',
-    ids: [{ kind: 'pair' }],
-    devios: [MEMORY_API],
-    probe(device, devio) {
-      const memory = asMemoryDevio(devio);
-      return new Port(device.address, memory.memory, new PairDevice(device, memory, links));
-    },
-  };
+  return memoryDriver('pair', (device, devio) => new PairDevice(device, devio, links));
 }

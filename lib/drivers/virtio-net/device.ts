@@ -100,6 +100,7 @@ export class VirtioNetDevice implements PortDevice {
       patient: false,
       finite: false,
       internal: false,
+      hosts: true,
     };
   }
 
