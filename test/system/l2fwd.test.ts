@@ -207,10 +207,10 @@ describe('output', () => {
     expect(summary.ports[0].rx.packets).toBe(summary.ports[1].tx.packets + summary.ports[1].drops.tx_full);
   });
 
-  test('-T 0 is nothing but the summary', async () => {
+  test('-T 0 is nothing but what becomes of addresses, and the summary', async () => {
     const ended = await linecard(['l2fwd', '-T', '0', '--time', '0.3', 'null:0']);
     expectSuccess(ended);
-    expect(ended.stdout).toMatch(/^Summary =+\n/);
+    expect(ended.stdout).toMatch(/^MAC addresses rewritten \(--no-mac-updating keeps them\)\n\nSummary =+\n/);
   });
 
   test('in a pipe is plain lines, which name the port', async () => {
@@ -240,7 +240,8 @@ describe('output', () => {
     expect(ended.stdout).toMatch(UP);
     expect(ended.stdout).toMatch(COLOUR);
     const shown = screenAfter(ended.stdout.replaceAll(COLOUR, ''));
-    expect(shown[0]).toMatch(/^Summary =+$/);
+    expect(shown.slice(0, 2)).toEqual(['MAC addresses rewritten (--no-mac-updating keeps them)', '']);
+    expect(shown[2]).toMatch(/^Summary =+$/);
     expect(shown.filter((line) => line.startsWith('0 null:0'))).toHaveLength(1);
     for (const line of shown) expect(line.length).toBeLessThanOrEqual(80);
   });
