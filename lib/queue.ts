@@ -30,6 +30,8 @@ export interface RxQueue {
   disarm(): void;
   /** An eventfd that becomes readable after `arm()`, or -1: then the worker polls again after a millisecond at most. */
   readonly fd: number;
+  /** True when `fd` is to be waited for only during a sleep, and to be left alone otherwise. False if absent. */
+  readonly onlyAsleep?: boolean;
   /** True when the source waits for us and loses nothing meanwhile (a file, a generator), false for a wire. */
   readonly patient: boolean;
 }

@@ -41,6 +41,8 @@ export interface Native {
   epollAdd(epoll: number, fd: number): void;
   /** Takes `fd` out again; to be done before it is closed when others have the same open file. */
   epollRemove(epoll: number, fd: number): void;
+  /** Adds `fd` as `epollAdd` does, or takes it out again. Returns 0 or an errno; never throws. */
+  epollWatch(epoll: number, fd: number, on: boolean): number;
   /**
    * Waits for at most `us` microseconds (and never more than a second); returns how many fds are ready. 0 also when a
    * signal came.

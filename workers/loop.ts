@@ -85,7 +85,11 @@ export function makeLoop(plan: WorkerPlan, clock: Clock, native: Native): Loop {
       Atomics.load(words, CONTROL.command) === command &&
       Atomics.load(words, CONTROL.posted) === posted
     ) {
+      for (let i = 0; i < rx.length; i = (i + 1) | 0)
+        if (rx[i].onlyAsleep) native.epollWatch(plan.epoll, rx[i].fd, true);
       const ready = native.epollWait(plan.epoll, most);
+      for (let i = 0; i < rx.length; i = (i + 1) | 0)
+        if (rx[i].onlyAsleep) native.epollWatch(plan.epoll, rx[i].fd, false);
       count(WORKER.sleeps, 1);
       if (ready > 0) count(WORKER.interrupts, 1);
     }

@@ -105,6 +105,7 @@ export function ownedRx(rx: RxQueue, owners: Owners): RxQueue {
   const inRing = (owner: number) => owner === OWNER.ring;
   return {
     fd: rx.fd,
+    onlyAsleep: rx.onlyAsleep ?? false,
     patient: rx.patient,
     receive(burst) {
       const n = rx.receive(burst);

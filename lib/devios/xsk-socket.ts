@@ -7,6 +7,7 @@ import {
   AF_XDP,
   RING_OFFSET_BYTES,
   SOL_XDP,
+  TX_BATCH_SIZE,
   XDP_BIND,
   XDP_OPTION,
   XDP_OPTIONS_ZEROCOPY,
@@ -37,6 +38,8 @@ export interface Xsk {
   readonly zeroCopy: boolean;
   /** What the kernel answered when zero-copy was tried and refused. */
   readonly refusal?: string;
+  /** Packets that one call sends at most. */
+  readonly budget: number;
   readonly rings: Readonly<Record<keyof typeof XDP_RINGS, RingPlace>>;
   /** The kernel's own counters. */
   statistics(): Record<string, bigint>;
@@ -48,6 +51,9 @@ const SOL_SOCKET = 1;
 const SO = { busyPoll: 46, preferBusyPoll: 69, busyPollBudget: 70 } as const;
 /** A queue that was just closed stays busy for some 25 ms: the kernel frees it later. */
 const BUSY_MS = 1000;
+
+/** Packets per call to ask for: what a call costs is then little beside what they cost. */
+const TX_BUDGET = 128;
 
 const words = (...values: number[]): Uint8Array => new Uint8Array(Uint32Array.from(values).buffer);
 
@@ -202,10 +208,12 @@ export async function openXsk(
       const rings = makeRings(arena, fd, where, sizes, segments);
       if (options.busyPoll) preferBusyPoll(arena, fd);
       await bindSocket(arena, fd, where, way.flags, way.shared);
+      const zeroCopy = isZeroCopy(arena, fd);
       return {
         fd,
         queue: where.queue,
-        zeroCopy: isZeroCopy(arena, fd),
+        zeroCopy,
+        budget: zeroCopy ? TX_BATCH_SIZE : askForBudget(arena, fd, Math.min(TX_BUDGET, sizes.tx)),
         ...refusal,
         rings,
         statistics: () => statistics(arena, fd),
@@ -224,6 +232,16 @@ function preferBusyPoll(arena: Arena, fd: number): void {
   arena.native.setsockopt(fd, SOL_SOCKET, SO.preferBusyPoll, words(1));
   arena.native.setsockopt(fd, SOL_SOCKET, SO.busyPoll, words(20));
   arena.native.setsockopt(fd, SOL_SOCKET, SO.busyPollBudget, words(64));
+}
+
+/** Returns how many packets one call will send: `wanted`, or what the kernel stays with. */
+function askForBudget(arena: Arena, fd: number, wanted: number): number {
+  try {
+    arena.native.setsockopt(fd, SOL_XDP, XDP_OPTION.maxTxSkbBudget, words(wanted));
+    return wanted;
+  } catch {
+    return TX_BATCH_SIZE; // ENOPROTOOPT before Linux 6.17, EACCES when it is too small
+  }
 }
 
 function isZeroCopy(arena: Arena, fd: number): boolean {

@@ -16,6 +16,13 @@ static Napi::Value EpollCreate(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), fd);
 }
 
+static int Add(int set, int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;
+  event.data.fd = fd;
+  return epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
+}
+
 // epollAdd(epoll, fd). Edge-triggered: each signal wakes once and nobody has to read the eventfd. The caller re-checks
 // its rings after arming them, so an edge that came before is not missed.
 static void EpollAdd(const Napi::CallbackInfo& info) {
@@ -23,12 +30,17 @@ static void EpollAdd(const Napi::CallbackInfo& info) {
   if (!set) return;
   const auto fd = Fd(info, 1);
   if (!fd) return;
-  epoll_event event{};
-  event.events = EPOLLIN | EPOLLET;
-  event.data.fd = *fd;
-  if (epoll_ctl(*set, EPOLL_CTL_ADD, *fd, &event) != 0) {
-    ThrowErrno(info.Env(), "epoll_ctl", errno);
-  }
+  if (Add(*set, *fd) != 0) ThrowErrno(info.Env(), "epoll_ctl", errno);
+}
+
+// epollWatch(epoll, fd, on) -> 0 or an errno. For the data half: never throws. What is readable already when it is added
+// is reported.
+static Napi::Value EpollWatch(const Napi::CallbackInfo& info) {
+  const int set = info[0].As<Napi::Number>().Int32Value();
+  const int fd = info[1].As<Napi::Number>().Int32Value();
+  const bool on = info[2].As<Napi::Boolean>().Value();
+  const int result = on ? Add(set, fd) : epoll_ctl(set, EPOLL_CTL_DEL, fd, nullptr);
+  return Napi::Number::New(info.Env(), result != 0 ? errno : 0);
 }
 
 // epollRemove(epoll, fd). Closing an fd does not do it while somebody else has the same open file (a peer's eventfd).
@@ -66,6 +78,7 @@ static Napi::Value EpollWait(const Napi::CallbackInfo& info) {
 
 void AddWait(Napi::Env env, Napi::Object exports) {
   exports.Set("epollCreate", Napi::Function::New<EpollCreate>(env, "epollCreate"));
+  exports.Set("epollWatch", Napi::Function::New<EpollWatch>(env, "epollWatch"));
   exports.Set("epollAdd", Napi::Function::New<EpollAdd>(env, "epollAdd"));
   exports.Set("epollRemove", Napi::Function::New<EpollRemove>(env, "epollRemove"));
   exports.Set("epollWait", Napi::Function::New<EpollWait>(env, "epollWait"));

@@ -42,6 +42,10 @@ export function fakeWorker(mode: PollMode, idleUs = 100): FakeWorker {
         journal.push(`wait ${epoll} ${us}`);
         return worker.onWait(us);
       },
+      epollWatch(epoll: number, fd: number, on: boolean) {
+        journal.push(`${on ? 'watch' : 'leave'} ${epoll} ${fd}`);
+        return 0;
+      },
     } as unknown as Native,
     words: new Int32Array(buffer, CONTROL_AT, CONTROL.counters),
     journal,

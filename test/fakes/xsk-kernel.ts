@@ -121,6 +121,8 @@ export interface KernelOptions {
   readonly maxLength?: number;
   readonly busyPoll?: boolean;
   readonly fillChecksums?: boolean;
+  /** Packets per call, as the kernel agreed to: 32 if absent. */
+  readonly budget?: number;
 }
 
 /** One interface queue, and the worker that drives it. */
@@ -189,7 +191,7 @@ export class XskWorld {
   ): QueuePlan {
     const pool = { base: POOL.base, umemBytes: this.frames * POOL.frameSize, frameShift: 11, frames: this.frames };
     const busyPoll = Number(this.options.busyPoll ?? false);
-    const { maxLength = 1518, fillChecksums = false } = this.options;
+    const { maxLength = 1518, fillChecksums = false, budget = 32 } = this.options;
     return {
       module: 'test',
       direction,
@@ -199,7 +201,7 @@ export class XskWorld {
       counterNames,
       fd: 7,
       maxLength,
-      data: { ...pool, ...data, busyPoll, fillChecksums: Number(fillChecksums) },
+      data: { ...pool, ...data, busyPoll, fillChecksums: Number(fillChecksums), socket: 7, budget },
     };
   }
 

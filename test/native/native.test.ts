@@ -298,6 +298,21 @@ describe('epoll', () => {
     for (const fd of [event, inner, outer]) native.close(fd);
   });
 
+  it('watches for as long as it is told to, reports what was there before, and throws nothing', () => {
+    const event = native.eventfd();
+    const set = native.epollCreate();
+    native.notify(event);
+    expect(native.epollWatch(set, event, true)).toBe(0);
+    expect(native.epollWait(set, 0)).toBe(1);
+    expect(native.epollWatch(set, event, true)).toBe(17); // EEXIST
+    expect(native.epollWatch(set, event, false)).toBe(0);
+    native.notify(event);
+    expect(native.epollWait(set, 0)).toBe(0);
+    expect(native.epollWatch(set, event, false)).toBe(2); // ENOENT
+    for (const fd of [event, set]) native.close(fd);
+    expect(native.epollWatch(set, event, true)).toBe(9); // EBADF
+  });
+
   it('refuses an fd twice, and fds that are none', () => {
     const event = native.eventfd();
     const set = native.epollCreate();

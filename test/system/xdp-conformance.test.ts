@@ -92,6 +92,8 @@ async function wire({ pool = {}, sizes = {}, match, mode = 'native', mtu = 1500 
         frames: plan.count,
         busyPoll: 0,
         fillChecksums: 0,
+        socket: xsk.fd,
+        budget: xsk.budget,
       };
       const data = { ...common, ...first, ...second, map: arena.allocate(plan.count) } as Record<string, number>;
       return {
@@ -234,7 +236,7 @@ testAsRoot('POLL_RX: the socket becomes readable when a packet comes; POLL_RXQ_E
 });
 
 testAsRoot(
-  'POLL_TXQ_FULL, TX_QUEUE_CONSUMER: a full tx ring takes no more; one kick empties it, beyond the 32 that one call sends',
+  'POLL_TXQ_FULL, TX_QUEUE_CONSUMER: a full tx ring takes no more; one kick empties it, beyond what one call sends',
   async () => {
     const { a, b, send, receive } = await wire({ sizes: { tx: 64, completion: 64 } });
     expect(send(a, 0, 100)).toBe(64);

@@ -147,6 +147,28 @@ describe('interrupt', () => {
     expect(journal).toEqual(['arm a', 'arm b', `wait 7 ${SLEEP_US}`, 'disarm a', 'disarm b']);
   });
 
+  it('waits for what is only to be waited for asleep during the sleep, and at no other time', () => {
+    const of = (waiting: boolean) =>
+      make('interrupt', ({ journal }) => ({
+        polls: [() => 0],
+        rx: [{ ...armedRx(journal, 'a', () => waiting, 5), onlyAsleep: true }, armedRx(journal, 'b')],
+      }));
+    const [worker, loop] = of(false);
+    loop.run(1, SLEEP_US);
+    expect(worker.journal).toEqual([
+      'arm a',
+      'arm b',
+      'watch 7 5',
+      `wait 7 ${SLEEP_US}`,
+      'leave 7 5',
+      'disarm a',
+      'disarm b',
+    ]);
+    const [awake, busy] = of(true);
+    busy.run(1, SLEEP_US);
+    expect(awake.journal).toEqual(['arm a', 'arm b', 'disarm a', 'disarm b']);
+  });
+
   it('arms every queue even when the first has something, and does not sleep', () => {
     const [worker, loop] = make('interrupt', ({ journal: j }) => ({
       polls: [() => 0],

@@ -143,8 +143,9 @@ class XdpDevice implements PortDevice {
     const { rings, fd } = this.sockets[index];
     const map = this.map();
     const flags = { busyPoll: Number(this.devio.options.busyPoll), fillChecksums: Number(this.fillsChecksums()) };
-    const data = { ...this.common(map), ...placeData('rx', rings.rx), ...placeData('fill', rings.fill), ...flags };
-    const plan = this.plan('rx', index, config, fd, data, XDP_RX_NAMES);
+    const places = { ...placeData('rx', rings.rx), ...placeData('fill', rings.fill) };
+    const data = { ...this.common(map), ...places, ...flags, socket: fd };
+    const plan = this.plan('rx', index, config, -1, data, XDP_RX_NAMES);
     const clear = () => {
       this.silence();
       this.forget(map);
@@ -153,9 +154,10 @@ class XdpDevice implements PortDevice {
   }
 
   private txHandle(index: number, config: PortConfig): QueueHandle {
-    const { rings, fd } = this.sockets[index];
+    const { rings, fd, budget } = this.sockets[index];
     const map = this.map();
-    const data = { ...this.common(map), ...placeData('tx', rings.tx), ...placeData('completion', rings.completion) };
+    const places = { ...placeData('tx', rings.tx), ...placeData('completion', rings.completion) };
+    const data = { ...this.common(map), ...places, budget };
     const plan = this.plan('tx', index, config, fd, data, XDP_TX_NAMES);
     const held = () => this.inKernel(map, FRAME.sending);
     const clear = () => {

@@ -14,6 +14,7 @@ export const XDP_OPTION = {
   umemCompletionRing: 6,
   statistics: 7,
   options: 8,
+  maxTxSkbBudget: 9,
 } as const;
 
 /** Flags of `bind`. */
@@ -35,6 +36,9 @@ export const RING_OFFSET_BYTES = 32;
 
 /** Flag in a ring: the kernel wants to be called before it goes on. */
 export const XDP_RING_NEED_WAKEUP = 1;
+
+/** Packets that one call sends at most, in copy mode; another number can be asked for since Linux 6.17. */
+export const TX_BATCH_SIZE = 32;
 
 /** Flag in `XDP_OPTIONS`: the socket is bound in zero-copy mode. */
 export const XDP_OPTIONS_ZEROCOPY = 1;

@@ -86,7 +86,7 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
   const [rx, fill, tx, completion] = [4, 2, 4, 2].map((size) => scratchRing(context, size));
   const { base, count, frameSize } = context.pool;
   const common = { base, umemBytes: count * frameSize, frameShift: Math.log2(frameSize), frames: count };
-  const flags = { busyPoll: 0, fillChecksums: 1 };
+  const flags = { busyPoll: 0, fillChecksums: 1, socket: 0 };
   const plan = { module: '', port: 'warm-up', queue: 0, counterNames: [], fd: 0, maxLength: 1518 };
   const make = (direction: 'rx' | 'tx', data: Record<string, number>): QueuePlan => ({
     ...plan,
@@ -96,7 +96,7 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
   });
   const plans = {
     rx: make('rx', { ...placeData('rx', rx), ...placeData('fill', fill), ...flags }),
-    tx: make('tx', { ...placeData('tx', tx), ...placeData('completion', completion) }),
+    tx: make('tx', { ...placeData('tx', tx), ...placeData('completion', completion), budget: 48 }),
   };
 
   const rxQueue = makeRx(plans.rx, context);

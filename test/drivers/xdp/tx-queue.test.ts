@@ -91,6 +91,57 @@ test('Nothing new, nothing waiting: no system call', () => {
   expect(world.calls.tx).toBe(1);
 });
 
+const burstOf32 = (world: XskWorld) => world.burstOf(...Array(32).fill(60));
+
+test('Under load one call sends several bursts, as many as the kernel sends at once', () => {
+  const world = new XskWorld({ frames: 256, ring: 256, budget: 128 });
+  const tx = world.makeTx();
+  const calls = [1, 2, 3, 4, 5].map(() => {
+    tx.transmit(burstOf32(world), 0, 32);
+    tx.kick();
+    return world.calls.tx;
+  });
+  expect(calls).toEqual([0, 0, 0, 1, 1]);
+  expect(world.sent.length).toBe(128);
+});
+
+test('What was put off leaves with the next kick, new packets or not', () => {
+  for (const more of [0, 1]) {
+    const world = new XskWorld({ ring: 128, budget: 128 });
+    const tx = world.makeTx();
+    tx.transmit(burstOf32(world), 0, 32);
+    tx.kick();
+    expect(world.calls.tx).toBe(0);
+    if (more > 0) tx.transmit(world.burstOf(60), 0, more);
+    tx.kick();
+    expect([world.calls.tx, world.sent.length]).toEqual([1, 32 + more]);
+  }
+});
+
+test('Before frames are taken back, what was put off is sent: nobody stands still with packets that the kernel does not know of', () => {
+  const world = new XskWorld({ ring: 128, budget: 128 });
+  const tx = world.makeTx();
+  tx.transmit(burstOf32(world), 0, 32);
+  tx.kick();
+  expect(tx.reclaim()).toBe(0);
+  expect([world.calls.tx, world.sent.length]).toEqual([1, 32]);
+  tx.reclaim();
+  expect(world.calls.tx).toBe(1);
+});
+
+test('A burst that is no load is sent at once; so is every burst when one call sends no more than that', () => {
+  const world = new XskWorld({ ring: 128, budget: 128 });
+  const tx = world.makeTx();
+  tx.transmit(world.burstOf(...Array(31).fill(60)), 0, 31);
+  tx.kick();
+  expect(world.sent.length).toBe(31);
+  const old = new XskWorld({ ring: 128, budget: 32 });
+  const oldTx = old.makeTx();
+  oldTx.transmit(burstOf32(old), 0, 32);
+  oldTx.kick();
+  expect(old.sent.length).toBe(32);
+});
+
 test('A kernel that works by itself is not called', () => {
   const world = new XskWorld();
   world.tx.flags = 0;
@@ -219,7 +270,7 @@ test('A worker that takes over gets back what the one before had under way', () 
 const step = fc.oneof(
   fc.record({
     do: fc.constant('transmit' as const),
-    lengths: fc.array(fc.integer({ min: -5, max: 1700 }), { minLength: 1, maxLength: 20 }),
+    lengths: fc.array(fc.integer({ min: -5, max: 1700 }), { minLength: 1, maxLength: 40 }),
   }),
   fc.record({
     do: fc.constant('kick' as const),
@@ -232,10 +283,14 @@ const step = fc.oneof(
   fc.record({ do: fc.constant('restart' as const) }),
 );
 
-property.prop([fc.array(step, { maxLength: 200 }), fc.constantFrom(0, 0x7fff_ffc0, 0xffff_ffc0)])(
+property.prop([
+  fc.array(step, { maxLength: 200 }),
+  fc.constantFrom(0, 0x7fff_ffc0, 0xffff_ffc0),
+  fc.constantFrom({ ring: 16, budget: 32 }, { ring: 64, budget: 64 }),
+])(
   'Packets = completed + failed + in flight, and every frame is in one place, whatever the kernel answers',
-  (steps, start) => {
-    const world = new XskWorld({ start });
+  (steps, start, kernel) => {
+    const world = new XskWorld({ start, ...kernel });
     let tx = world.makeTx();
     for (const s of steps) {
       if (s.do === 'transmit') {
