@@ -54,6 +54,8 @@ export function chartSpec(report: Report): TopLevelSpec {
         },
       ],
     },
+    // Through the kernel it is a thousandth of what it is in memory.
+    resolve: { scale: { y: 'independent' } },
     config: { background: 'white' },
   };
 }

@@ -90,6 +90,11 @@ export class Child {
     }
   }
 
+  /** Sends it a signal that it waits for. */
+  signal(name: NodeJS.Signals): void {
+    this.#process.kill(name);
+  }
+
   /** Stops all its threads where they are, so that it takes no cpu. */
   pause(): void {
     this.#process.kill('SIGSTOP');

@@ -8,6 +8,8 @@ export interface Sample {
   readonly ns: number;
   /** Part of it in which the loop was ready to run and something else had its cpu; absent when that isn't known. */
   readonly waitedNs?: number;
+  /** Packets that were there to be forwarded, where that is more than anybody can. */
+  readonly offered?: number;
   /** Collections and deoptimisations during the stretch, where there is a JavaScript engine to have any. */
   readonly trace?: TraceCount;
 }

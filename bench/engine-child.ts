@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type AppSpec, type JobSpec, openEngine, type Run, type RunResult } from '../lib/index.ts';
+import { type JobSpec, openEngine, type Run, type RunResult } from '../lib/index.ts';
 import type { Sample } from './contestant.ts';
 import { stackOf } from './gc.ts';
 import type { EngineJob } from './linecard.ts';
@@ -21,15 +21,8 @@ const say = (message: unknown): void => {
   writeSync(1, `${typeof message === 'string' ? message : JSON.stringify(message)}\n`);
 };
 
-function jobsOf({ ports, jobs, frames, cpu }: EngineJob): JobSpec[] {
-  const circulate = {
-    module: new URL('./apps/circulate.js', import.meta.url),
-    export: 'circulate',
-    options: { frames },
-  };
-  const app: AppSpec = frames === 0 ? { module: 'l2fwd' } : circulate;
-  return jobs.map(([from, to]) => ({ app, rx: { port: ports[from]! }, tx: [ports[to]!], group: 'loop', cpu }));
-}
+const jobsOf = ({ ports, jobs, app, cpu }: EngineJob): JobSpec[] =>
+  jobs.map(([from, to]) => ({ app, rx: { port: ports[from]! }, tx: [ports[to]!], group: 'loop', cpu }));
 
 interface Reading {
   readonly ns: bigint;
@@ -77,7 +70,7 @@ async function main(job: EngineJob): Promise<void> {
   // The process was started where V8's helpers shall stay; only this thread has to see the worker's cpu.
   runOn(job.mainCpu, job.cpu);
   await using engine = await openEngine({
-    ...{ cpus: [job.cpu], mode: 'busy', burst: job.burst },
+    ...{ cpus: [job.cpu], mode: job.mode, burst: job.burst },
     ...{ stallMs: STALL_MS, drainMs: DRAIN_MS },
   });
   for (const port of new Set(job.ports)) await engine.open(port);

@@ -1,5 +1,6 @@
 /** Our side of a pipeline trial: a process with an engine (`engine-child.ts`), traced by V8, stopped between samples. */
 import { fileURLToPath } from 'node:url';
+import type { AppSpec, PollMode } from '../lib/index.ts';
 import { Child, lastJson } from './child.ts';
 import type { Contestant, Ending, Sample } from './contestant.ts';
 import { isolateOf, type MainThread, parseTrace, TRACE_FLAGS } from './gc.ts';
@@ -12,7 +13,7 @@ const STOP_MS = 10_000;
 
 /** Which engine to run. */
 export interface LinecardOptions {
-  readonly pipeline: Pipeline;
+  readonly pipeline: Pick<Pipeline, 'ports' | 'jobs' | 'frames'>;
   readonly burst: number;
   readonly place: Placement;
 }
@@ -21,27 +22,65 @@ export interface LinecardOptions {
 export interface EngineJob {
   readonly ports: readonly string[];
   readonly jobs: readonly (readonly [from: number, to: number])[];
-  readonly frames: number;
+  readonly app: AppSpec;
+  readonly mode: PollMode;
   readonly burst: number;
   /** Of the worker, and of everything else. */
   readonly cpu: number;
   readonly mainCpu: number;
 }
 
+/** An engine in a process of its own, which forwards all the time. */
+export interface EngineProcess {
+  readonly child: Child;
+  readonly contestant: Contestant;
+}
+
+/** What a pipeline's engine runs. Ports that make no frames of their own are given some, once. */
+function appOf(frames: number): AppSpec {
+  if (frames === 0) return { module: 'l2fwd' };
+  // Resolved in the child, which is in the same directory.
+  return { module: new URL('./apps/circulate.js', import.meta.url).href, export: 'circulate', options: { frames } };
+}
+
 /** Starts an engine that forwards all the time, and stops the process whenever no sample is taken. */
 export async function openLinecard({ pipeline, burst, place }: LinecardOptions): Promise<Contestant> {
   const { ports, jobs, frames } = pipeline;
-  const job: EngineJob = { ports, jobs, frames, burst, cpu: place.loop, mainCpu: place.main };
+  const app = appOf(frames);
+  const { child, contestant } = await startEngine({
+    ports,
+    jobs,
+    app,
+    mode: 'busy',
+    burst,
+    cpu: place.loop,
+    mainCpu: place.main,
+  });
+  child.pause();
+  return {
+    async sample(ms) {
+      child.resume();
+      try {
+        return await contestant.sample(ms);
+      } finally {
+        child.pause();
+      }
+    },
+    close: () => contestant.close(),
+  };
+}
+
+/** Starts an engine; `wrap` is put before its command line. */
+export async function startEngine(job: EngineJob, wrap: readonly string[] = []): Promise<EngineProcess> {
   const script = fileURLToPath(new URL('./engine-child.js', import.meta.url));
   // The main thread and V8's helpers stay where the process starts. V8 prints through stdio: line by line, please.
-  const command = ['-c', String(place.main), 'stdbuf', '-oL', process.execPath, ...TRACE_FLAGS];
-  const args = [...command, script, JSON.stringify(job)];
-  const child = new Child({ name: 'linecard', command: 'taskset', args, quit: 'quit' });
+  const line = [...wrap, 'taskset', '-c', String(job.mainCpu), 'stdbuf', '-oL', process.execPath, ...TRACE_FLAGS];
+  const [command, ...args] = [...line, script, JSON.stringify(job)];
+  const child = new Child({ name: 'linecard', command: command!, args, quit: 'quit' });
   try {
     const main = await recognise(child);
     await child.expect(/ready\n/, START_MS);
-    child.pause();
-    return contestant(child, main);
+    return { child, contestant: contestant(child, main) };
   } catch (error) {
     await child.close();
     throw error;
@@ -57,14 +96,9 @@ async function recognise(child: Child): Promise<MainThread> {
 function contestant(child: Child, main: MainThread): Contestant {
   return {
     async sample(ms) {
-      child.resume();
-      try {
-        child.send(String(ms));
-        const text = await child.expect(/\{"packets":.*\}\n/, ms + REPLY_MS);
-        return { ...(lastJson(text) as Sample), trace: parseTrace(text, main) };
-      } finally {
-        child.pause();
-      }
+      child.send(String(ms));
+      const text = await child.expect(/\{"packets":.*\}\n/, ms + REPLY_MS);
+      return { ...(lastJson(text) as Sample), trace: parseTrace(text, main) };
     },
     async close() {
       const rest = await child.close(STOP_MS);

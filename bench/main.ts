@@ -5,6 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { drawChart } from './chart.ts';
 import { Child, lastJson } from './child.ts';
+import { compile } from './compile.ts';
+import type { Ground } from './forwarders.ts';
 import { reserveHugepages } from './hugepages.ts';
 import { openLinecard } from './linecard.ts';
 import { type Placement, place, readMachine } from './machine.ts';
@@ -19,10 +21,29 @@ import {
   targetsOf,
 } from './report.ts';
 import { packageRoot } from './root.ts';
-import { type Entry, judge, runRound, type SeriesByName } from './runner.ts';
-import { hasTestpmd, openTestpmd, TESTPMD_HUGEPAGES } from './testpmd.ts';
-import { SCHEDULES, type Schedule, SUBJECTS, selectTrials, TARGETS, type Trial } from './trials.ts';
-import { buildYardstick, openYardstick } from './yardstick.ts';
+import {
+  judgeTrips,
+  type OpenClient,
+  type RoundTripReport,
+  runRoundTrips,
+  type TripsByName,
+  wireClient,
+} from './round-trips.ts';
+import { type Entry, judge, rotate, runRound, type SeriesByName } from './runner.ts';
+import { hasTestpmd, NULL_DEVICES, openTestpmd, TESTPMD_HUGEPAGES } from './testpmd.ts';
+import {
+  ROUND_TRIPS,
+  type RoundTripTrial,
+  SCHEDULES,
+  type Schedule,
+  SUBJECTS,
+  selectTrials,
+  TARGETS,
+  type Trial,
+} from './trials.ts';
+import { type Means, roundTripEntries, wireEntries } from './wire-entries.ts';
+import { makeWires, wiresMissing } from './wires.ts';
+import { openYardstick } from './yardstick.ts';
 
 interface Options {
   readonly quick: boolean;
@@ -34,11 +55,9 @@ interface Options {
 }
 
 /** What the contestants are given. */
-interface Setting {
+interface Setting extends Means {
   readonly place: Placement;
   readonly yardstick: string | Error;
-  /** Whether testpmd takes part; if not, why. */
-  readonly testpmd: true | string;
   readonly hugepages: boolean;
 }
 
@@ -69,13 +88,15 @@ function parseOptions(argv: readonly string[]): Options {
 
 function entriesFor({ pipeline, burst }: Trial, setting: Setting): Entry[] {
   const { place, yardstick } = setting;
+  const port = pipeline.yardstick;
+  if (port === undefined) return wireEntries(setting);
   const ours: Entry = { name: OURS, ours: true, open: () => openLinecard({ pipeline, burst, place }) };
   const same: Entry = {
     name: 'C++',
     ours: true,
     async open() {
       if (yardstick instanceof Error) throw yardstick;
-      return openYardstick(yardstick, { port: pipeline.yardstick, burst, frames: pipeline.frames, cpu: place.loop });
+      return openYardstick(yardstick, { port, burst, frames: pipeline.frames, cpu: place.loop });
     },
   };
   const peer: Entry = {
@@ -83,7 +104,7 @@ function entriesFor({ pipeline, burst }: Trial, setting: Setting): Entry[] {
     ours: false,
     async open() {
       if (setting.testpmd !== true) throw new Error(setting.testpmd);
-      return openTestpmd({ burst, place, hugepages: setting.hugepages });
+      return openTestpmd({ burst, place, hugepages: setting.hugepages, devices: NULL_DEVICES, forwardMode: 'mac' });
     },
   };
   return pipeline.testpmd ? [ours, same, peer] : [ours, same];
@@ -100,7 +121,9 @@ async function runTrials(
     for (const trial of trials) {
       if (signal.aborted) break;
       progress(`round ${round + 1} of ${schedule.rounds}: ${trial.name}`);
-      await runRound(entriesFor(trial, setting), schedule, round, series.get(trial)!, signal);
+      const entries = entriesFor(trial, setting);
+      const groups = trial.pipeline.wires === true ? rotate(entries, round).map((entry) => [entry]) : [entries];
+      for (const group of groups) await runRound(group, schedule, round, series.get(trial)!, signal);
     }
   }
   return trials.map((trial) => {
@@ -109,6 +132,32 @@ async function runTrials(
     return { name, burst, kind: pipeline.kind, title: pipeline.title, series: judged, ratios: ratiosOf(judged) };
   });
 }
+
+async function runTripTrials(
+  trials: readonly RoundTripTrial[],
+  { rounds, tripMs }: Schedule,
+  setting: Setting,
+  signal: AbortSignal,
+): Promise<RoundTripReport[]> {
+  if (trials.length === 0) return [];
+  const { ground, place } = setting;
+  const program = await compile('round-trips').catch((error: Error) => error);
+  const means = program instanceof Error ? { ...setting, ground: program.message } : setting;
+  const open = typeof ground === 'string' ? noClient : wireClient(ground.wires, place, String(program));
+  const series = new Map<RoundTripTrial, TripsByName>(trials.map((t) => [t, {}]));
+  for (let round = 0; round < rounds; round++) {
+    for (const trial of trials) {
+      if (signal.aborted) break;
+      progress(`round ${round + 1} of ${rounds}: ${trial.kind}`);
+      const entries = roundTripEntries(trial.kind, means, String(program));
+      await runRoundTrips(trial, entries, open, tripMs, round, series.get(trial)!, signal);
+    }
+  }
+  return trials.map((trial) => judgeTrips(trial, series.get(trial)!));
+}
+
+/** Never called: without wires nobody opens. */
+const noClient: OpenClient = () => Promise.reject(new Error('no wires'));
 
 /** Times the small pieces in a process of their own, on the cpu of the loop. */
 async function timePieces(only: readonly string[], quick: boolean, { loop }: Placement): Promise<PieceReport[]> {
@@ -143,27 +192,42 @@ async function save(report: Report, options: Options): Promise<void> {
   if (report.trials.length > 0) write(options.svg ?? `${stem}.svg`, await drawChart(report));
 }
 
+/** The ground for trials between interfaces, or why there is none. */
+function makeGround(wanted: boolean, place: Placement, hugepages: boolean): Ground | string {
+  if (!wanted) return 'not asked for';
+  return wiresMissing() ?? { wires: makeWires(), place, burst: 32, hugepages };
+}
+
 async function measure(options: Options, signal: AbortSignal): Promise<Report> {
   const base = options.quick ? SCHEDULES.quick : SCHEDULES.full;
   const schedule = { ...base, rounds: options.rounds ?? base.rounds };
   const trials = selectTrials(options.only, options.quick);
-  const wanted = options.testpmd && hasTestpmd() && trials.some((t) => t.pipeline.testpmd);
+  const trips = ROUND_TRIPS.filter(({ kind }) => options.only.includes(kind));
+  const wired = trips.length > 0 || trials.some((t) => t.pipeline.wires === true);
+  const wanted = options.testpmd && hasTestpmd() && (wired || trials.some((t) => t.pipeline.testpmd));
   const hugepages = wanted ? reserveHugepages(TESTPMD_HUGEPAGES) : { available: false, release: () => {} };
+  const machine = readMachine();
+  const where = place(machine);
+  let ground: Ground | string = '';
   try {
-    const machine = readMachine();
+    ground = makeGround(wired, where, hugepages.available);
     const setting: Setting = {
-      place: place(machine),
-      yardstick: trials.length === 0 ? '' : await buildYardstick().catch((error: Error) => error),
+      place: where,
+      ground,
+      yardstick: trials.length === 0 ? '' : await compile('yardstick').catch((error: Error) => error),
       testpmd: wanted || (options.testpmd ? 'not installed (Debian: apt-get install dpdk)' : 'left out'),
       hugepages: hugepages.available,
     };
     const reports = await runTrials(trials, schedule, setting, signal);
+    const roundTrips = await runTripTrials(trips, schedule, setting, signal);
     const pieces = signal.aborted ? [] : await timePieces(options.only, options.quick, setting.place);
     return {
-      ...{ schema: 1, date: new Date().toISOString(), quick: options.quick, machine, schedule },
-      ...{ trials: reports, pieces, targets: targetsOf(TARGETS, reports), faults: faultsOf(reports) },
+      ...{ schema: 2, date: new Date().toISOString(), quick: options.quick, machine, schedule },
+      ...{ trials: reports, roundTrips, pieces, targets: targetsOf(TARGETS, reports) },
+      faults: [...faultsOf(reports), ...roundTrips.flatMap((r) => r.faults)],
     };
   } finally {
+    if (typeof ground !== 'string') ground.wires.remove();
     hugepages.release();
     progress('');
   }

@@ -1,5 +1,6 @@
 /** The report: one object for the JSON file, and its form as a table. Pure. */
 import { type Machine, machineLine } from './machine.ts';
+import type { RoundTripReport } from './round-trips.ts';
 import type { SeriesReport } from './runner.ts';
 import { compare, type Ratio, type Summary } from './stats.ts';
 import type { Schedule, Target } from './trials.ts';
@@ -32,13 +33,14 @@ export interface TargetReport extends Target {
 
 /** A whole run. */
 export interface Report {
-  readonly schema: 1;
+  readonly schema: 2;
   /** ISO 8601. */
   readonly date: string;
   readonly quick: boolean;
   readonly machine: Machine;
   readonly schedule: Schedule;
   readonly trials: readonly TrialReport[];
+  readonly roundTrips: readonly RoundTripReport[];
   readonly pieces: readonly PieceReport[];
   readonly targets: readonly TargetReport[];
   /** Everything that was broken, each with the trial's name. A run with faults has failed. */
@@ -129,7 +131,30 @@ function pipelineTable(trials: readonly TrialReport[]): string[] {
       Object.entries(t.series).flatMap(([name, s]) => (s.absent === undefined ? [] : [`${name}: ${s.absent}`])),
     ),
   );
-  return ['', `l2fwd, ${trials[0]!.title}: Mpps`, ...columns([HEADINGS, ...rows]), ...absent];
+  return ['', `l2fwd, ${trials[0]!.title}: Mpps`, ...columns([HEADINGS, ...rows]), ...offeredLines(trials), ...absent];
+}
+
+/** Who was offered more than it forwarded, and how much. */
+function offeredLines(trials: readonly TrialReport[]): string[] {
+  return trials.flatMap((t) =>
+    Object.entries(t.series).flatMap(([name, { offered }]) =>
+      offered === undefined
+        ? []
+        : [`${name} was offered ${short(offered.median)} (${short(offered.min)} to ${short(offered.max)})`],
+    ),
+  );
+}
+
+const range = ({ median, min, max }: Summary, digits: number): string =>
+  `${median.toFixed(digits)} [${min.toFixed(digits)}-${max.toFixed(digits)}]`;
+
+function roundTripTable({ title, rows, absent }: RoundTripReport): string[] {
+  const headings = ['series', 'in flight', 'round trips/s', 'p50', 'p99', 'lost'];
+  const cells = rows.map(({ name, inFlight, perSecond, p50, p99, lost }) => [
+    ...[name, String(inFlight), range(perSecond, 0), range(p50, 1), range(p99, 1), String(lost)],
+  ]);
+  const table = rows.length === 0 ? [] : columns([headings, ...cells]);
+  return ['', `UDP round trips ${title}: µs, median [min-max]`, ...table, ...absent];
 }
 
 function pieceTable(pieces: readonly PieceReport[]): string[] {
@@ -165,6 +190,7 @@ export function formatReport(r: Report): string[] {
     `linecard bench ${r.date} · ${rounds} rounds of ${samples} samples of ${sampleMs} ms, in alternation`,
     machineLine(r.machine),
     ...kinds.flatMap((kind) => pipelineTable(r.trials.filter((t) => t.kind === kind))),
+    ...r.roundTrips.flatMap(roundTripTable),
     ...pieceTable(r.pieces),
     ...busyLines(r.trials),
     ...(r.targets.length === 0 ? [] : ['', ...r.targets.map(targetLine)]),

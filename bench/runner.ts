@@ -101,6 +101,8 @@ export interface SeriesReport {
   readonly samples: readonly number[];
   /** Part of the time in which something else had the loop's cpu; already taken out of the rates. */
   readonly waited: number;
+  /** Millions of packets per second that were offered, where that was counted. */
+  readonly offered?: Summary;
   readonly trace?: TraceCount;
   readonly faults: readonly string[];
   readonly absent?: string;
@@ -116,6 +118,7 @@ export function judge(series: Series): SeriesReport {
   const samples = series.samples.map(mpps);
   const traced = series.samples.flatMap((s) => (s.trace === undefined ? [] : [s.trace]));
   const trace = traced.length === 0 ? undefined : addTraces(traced);
+  const offered = series.samples.flatMap(({ offered, ns }) => (offered === undefined ? [] : [(offered / ns) * 1000]));
   const empty = series.samples.filter((s) => s.packets === 0).length;
   const faults = [
     ...series.faults,
@@ -128,6 +131,7 @@ export function judge(series: Series): SeriesReport {
     mpps: summarize(samples),
     samples,
     waited: share(series.samples),
+    ...(offered.length === 0 ? {} : { offered: summarize(offered) }),
     ...(trace === undefined ? {} : { trace }),
     faults,
     ...(series.absent === undefined ? {} : { absent: series.absent }),

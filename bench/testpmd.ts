@@ -29,7 +29,17 @@ export interface TestpmdOptions {
   readonly burst: number;
   readonly place: Placement;
   readonly hugepages: boolean;
+  /** Virtual devices: what `--vdev` takes. */
+  readonly devices: readonly string[];
+  readonly forwardMode: 'mac' | 'io';
 }
+
+/** Two devices that receive endless frames, and free what they are sent. */
+export const NULL_DEVICES = ['net_null0,size=64', 'net_null1,size=64'] as const;
+
+/** Devices over AF_XDP. Without busy polling, which made no forwarder faster on a veth. */
+export const afXdpDevices = (interfaces: readonly string[]): string[] =>
+  interfaces.map((name, i) => `net_af_xdp${i},iface=${name},busy_budget=0`);
 
 /** Whether testpmd is installed. */
 export const hasTestpmd = (): boolean => spawnSync('which', [COMMAND], { stdio: 'ignore' }).status === 0;
@@ -41,8 +51,15 @@ export function testpmdArguments(o: TestpmdOptions): string[] {
     : ['--no-huge', '-m', '512', '--no-shconf', `--file-prefix=${FILE_PREFIX}`];
   return [
     ...['--lcores', `0@${o.place.main},1@${o.place.loop}`, '--no-pci', '--no-telemetry', ...memory],
-    ...['--vdev', 'net_null0,size=64', '--vdev', 'net_null1,size=64', '--'],
-    ...['-i', '--forward-mode=mac', `--burst=${o.burst}`, '--no-mlockall', `--total-num-mbufs=${MBUFS}`],
+    ...o.devices.flatMap((device) => ['--vdev', device]),
+    ...[
+      '--',
+      '-i',
+      `--forward-mode=${o.forwardMode}`,
+      `--burst=${o.burst}`,
+      '--no-mlockall',
+      `--total-num-mbufs=${MBUFS}`,
+    ],
   ];
 }
 
@@ -70,29 +87,43 @@ function forgetRuntimeDirectory(): void {
 
 const PROMPT = /testpmd> $/;
 
-/** Starts testpmd and leaves it idle at its prompt. */
-export async function openTestpmd(o: TestpmdOptions): Promise<Contestant> {
+/** A testpmd at its prompt. */
+export interface TestpmdProcess {
+  readonly child: Child;
+  /** Gives it a command; returns what it says. */
+  ask(line: string): Promise<string>;
+}
+
+/** Starts testpmd, idle at its prompt; `wrap` is put before its command line. */
+export async function startTestpmd(o: TestpmdOptions, wrap: readonly string[] = []): Promise<TestpmdProcess> {
   // Line by line, or what it prints into a pipe stays in its buffer.
-  const args = ['-oL', COMMAND, ...testpmdArguments(o)];
-  const child = new Child({ name: COMMAND, command: 'stdbuf', args, quit: 'quit' });
-  const ask = (line: string): Promise<string> => {
-    child.send(line);
-    return child.expect(PROMPT, REPLY_MS);
+  const [command, ...args] = [...wrap, 'stdbuf', '-oL', COMMAND, ...testpmdArguments(o)];
+  const child = new Child({ name: COMMAND, command: command!, args, quit: 'quit' });
+  try {
+    await child.expect(PROMPT, START_MS);
+  } catch (error) {
+    await child.close();
+    throw error;
+  }
+  return {
+    child,
+    ask(line) {
+      child.send(line);
+      return child.expect(PROMPT, REPLY_MS);
+    },
   };
-  let loop: ThreadTime | undefined;
+}
+
+/** Starts testpmd as a contestant: it forwards only while a sample is taken. */
+export async function openTestpmd(o: TestpmdOptions): Promise<Contestant> {
+  const { child, ask } = await startTestpmd(o);
+  const loop: ThreadTime | undefined = threadPinnedTo(child.pid, o.place.loop);
   const reading = () =>
     promptly(async () => {
       const at = performance.now();
       const waited = loop?.waited() ?? 0;
       return { at, waited, packets: parsePortStats(await ask('show port stats all')) };
     });
-  try {
-    await child.expect(PROMPT, START_MS);
-    loop = threadPinnedTo(child.pid, o.place.loop);
-  } catch (error) {
-    await child.close();
-    throw error;
-  }
   return {
     async sample(ms) {
       await ask('start');

@@ -7,16 +7,18 @@ export const BURSTS = [1, 4, 8, 16, 32, 64, 128, 256] as const;
 export interface Pipeline {
   readonly kind: string;
   readonly title: string;
-  /** Port names. */
+  /** Port names; none where they are made for the run. */
   readonly ports: readonly string[];
   /** Jobs of the one worker: from the port of the first index to the port of the second. */
   readonly jobs: readonly (readonly [from: number, to: number])[];
   /** Frames that circulate; 0 where the ports make their own. */
   readonly frames: number;
-  /** The C++ loop that does the same. */
-  readonly yardstick: 'null' | 'loop';
+  /** The C++ loop that does the same, if there is one. */
+  readonly yardstick?: 'null' | 'loop';
   /** Whether testpmd between two `net_null` ports does the same. */
   readonly testpmd: boolean;
+  /** Between interfaces of the kernel: contestants want the same ones, so they come one after the other. */
+  readonly wires?: true;
   readonly bursts: readonly number[];
 }
 
@@ -68,6 +70,16 @@ export const PIPELINES: readonly Pipeline[] = [
     testpmd: false,
     bursts: BURSTS,
   },
+  {
+    kind: 'xdp',
+    title: 'xdp: from one veth pair to another, offered more than anybody can forward; counted where it arrives',
+    ports: [],
+    jobs: [],
+    frames: 0,
+    testpmd: true,
+    wires: true,
+    bursts: [32],
+  },
 ];
 
 /** One pipeline at one burst. */
@@ -78,8 +90,30 @@ export interface Trial {
   readonly burst: number;
 }
 
-/** Names that `--only` understands: the pipelines, and the small pieces. */
-export const SUBJECTS = [...PIPELINES.map((p) => p.kind), 'ring', 'frames'] as const;
+/** UDP round trips: who is asked, or stands between, is the contestant's business. */
+export interface RoundTripTrial {
+  readonly kind: 'rtt' | 'echo';
+  readonly title: string;
+  /** Requests under way at a time. */
+  readonly inFlight: readonly number[];
+}
+
+/** The round trips. */
+export const ROUND_TRIPS: readonly RoundTripTrial[] = [
+  {
+    kind: 'rtt',
+    title: 'through a forwarder (client and server on one cpu, forwarder on another)',
+    inFlight: [1],
+  },
+  {
+    kind: 'echo',
+    title: "to an echo server on the wire's other end (client on one cpu, server on another unless it says otherwise)",
+    inFlight: [1, 32],
+  },
+];
+
+/** Names that `--only` understands: the pipelines, the round trips, and the small pieces. */
+export const SUBJECTS = [...[...PIPELINES, ...ROUND_TRIPS].map((p) => p.kind), 'ring', 'frames'] as const;
 
 /** Returns the pipeline trials for the subjects `only`. */
 export function selectTrials(only: readonly string[], quick: boolean): Trial[] {
@@ -101,12 +135,14 @@ export interface Schedule {
   readonly sampleMs: number;
   /** Milliseconds before the first sample, for compilers and caches. */
   readonly warmUpMs: number;
+  /** Milliseconds of asking per round, contestant and number of requests in flight. */
+  readonly tripMs: number;
 }
 
 /** The schedule of an ordinary run, and of a smoke test. */
 export const SCHEDULES: { readonly full: Schedule; readonly quick: Schedule } = {
-  full: { rounds: 5, samples: 5, sampleMs: 150, warmUpMs: 400 },
-  quick: { rounds: 1, samples: 5, sampleMs: 100, warmUpMs: 400 },
+  full: { rounds: 5, samples: 5, sampleMs: 150, warmUpMs: 400, tripMs: 800 },
+  quick: { rounds: 1, samples: 5, sampleMs: 100, warmUpMs: 400, tripMs: 300 },
 };
 
 /** What the project set out to reach; a run that falls short says by how much. */
@@ -120,4 +156,5 @@ export interface Target {
 export const TARGETS: readonly Target[] = [
   { trial: 'null/32', than: 'testpmd', ratio: 1 },
   { trial: 'null/32', than: 'C++', ratio: 0.7 },
+  { trial: 'xdp/32', than: 'testpmd', ratio: 1 },
 ];

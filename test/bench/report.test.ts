@@ -30,12 +30,13 @@ function trial(over: Partial<TrialReport> = {}): TrialReport {
 
 function report(trials: TrialReport[]): Report {
   return {
-    schema: 1,
+    schema: 2,
     date: '2030-01-02T03:04:05.000Z',
     quick: false,
     machine: readMachine(() => '', ''),
     schedule: SCHEDULES.full,
     trials,
+    roundTrips: [],
     pieces: [{ subject: 'ring', name: 'ring, burst 32', ns: { n: 3, min: 1, median: 2, max: 3, spread: 0.5 } }],
     targets: targetsOf(TARGETS, trials),
     faults: faultsOf(trials),

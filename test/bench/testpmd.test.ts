@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { parsePortStats, testpmdArguments } from '../../bench/testpmd.ts';
+import { afXdpDevices, NULL_DEVICES, parsePortStats, testpmdArguments } from '../../bench/testpmd.ts';
 
 // `show port stats all` of DPDK 22.11, as it comes through a pipe.
 const block = (port: number, received: number, sent: number) => `
@@ -33,10 +33,10 @@ describe('parsePortStats', () => {
 });
 
 describe('testpmdArguments', () => {
-  const place = { main: 2, loop: 5 };
+  const common = { place: { main: 2, loop: 5 }, devices: NULL_DEVICES, forwardMode: 'mac' } as const;
 
   test('the forwarding core is the loop’s cpu, the prompt’s is another', () => {
-    const args = testpmdArguments({ burst: 64, place, hugepages: true });
+    const args = testpmdArguments({ ...common, burst: 64, hugepages: true });
     expect(args[args.indexOf('--lcores') + 1]).toBe('0@2,1@5');
     expect(args).toContain('--burst=64');
     expect(args).toContain('--in-memory');
@@ -44,15 +44,23 @@ describe('testpmdArguments', () => {
   });
 
   test('without hugepages it is not asked to keep everything in memory, which excludes --no-huge', () => {
-    const args = testpmdArguments({ burst: 32, place, hugepages: false });
+    const args = testpmdArguments({ ...common, burst: 32, hugepages: false });
     expect(args).toContain('--no-huge');
     expect(args).not.toContain('--in-memory');
   });
 
   test('options of EAL come before the separator, those of testpmd after it', () => {
-    const args = testpmdArguments({ burst: 32, place, hugepages: true });
+    const args = testpmdArguments({ ...common, burst: 32, hugepages: true });
     const separator = args.indexOf('--');
     expect(args.lastIndexOf('--vdev')).toBeLessThan(separator);
     expect(args.indexOf('--forward-mode=mac')).toBeGreaterThan(separator);
+  });
+
+  test('over AF_XDP every interface is a device, which the kernel does not poll for us', () => {
+    const devices = afXdpDevices(['x0', 'x1']);
+    const args = testpmdArguments({ ...common, burst: 32, hugepages: true, devices, forwardMode: 'io' });
+    const named = args.filter((_, i) => args[i - 1] === '--vdev');
+    expect(named).toEqual(['net_af_xdp0,iface=x0,busy_budget=0', 'net_af_xdp1,iface=x1,busy_budget=0']);
+    expect(args).toContain('--forward-mode=io');
   });
 });
