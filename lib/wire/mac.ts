@@ -47,9 +47,11 @@ export function putBurstMacs(i32: Int32Array, offsets: Int32Array, count: number
   const b = words[1];
   const c = words[2];
   const pairs = count & ~1;
-  let i = 0;
+  if (count <= 0) return;
+  // The last one always, not just when it is odd: V8 throws its code away when it meets a line that had not run before.
+  putMacs(i32, offsets[(count - 1) | 0], words);
   // By twos: V8 loads a view's base and length for every turn of a loop.
-  for (; i < pairs; i = (i + 2) | 0) {
+  for (let i = 0; i < pairs; i = (i + 2) | 0) {
     const w = offsets[i] >>> 2;
     const x = offsets[(i + 1) | 0] >>> 2;
     i32[w] = a;
@@ -59,7 +61,6 @@ export function putBurstMacs(i32: Int32Array, offsets: Int32Array, count: number
     i32[(x + 1) | 0] = b;
     i32[(x + 2) | 0] = c;
   }
-  if (i < count) putMacs(i32, offsets[i], words);
 }
 
 /** True for a group address, broadcast included (the I/G bit, IEEE 802-2014 §8.2.2). */

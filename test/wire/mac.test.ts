@@ -2,7 +2,7 @@ import { fc, test } from '@fast-check/vitest';
 import { describe, expect } from 'vitest';
 import { PortError } from '../../lib/errors.ts';
 import { getBytes, putBytes, sameBytes } from '../../lib/wire/bytes.ts';
-import { formatMac, isGroupMac, macWords, parseMac, putMacs } from '../../lib/wire/mac.ts';
+import { formatMac, isGroupMac, macWords, parseMac, putBurstMacs, putMacs } from '../../lib/wire/mac.ts';
 
 const mac = fc.uint8Array({ minLength: 6, maxLength: 6 });
 
@@ -74,4 +74,18 @@ describe('addresses in frames', () => {
       expect(sameBytes(u8, at, bytes)).toBe(false);
     },
   );
+});
+
+test('a burst has both addresses in each of its frames, odd or even in number, and nowhere else', () => {
+  const words = macWords(Uint8Array.of(1, 2, 3, 4, 5, 6), Uint8Array.of(7, 8, 9, 10, 11, 12));
+  for (let count = 0; count <= 5; count++) {
+    const bytes = new Uint8Array(6 * 64);
+    const offsets = Int32Array.of(64, 0, 256, 128, 192, 320);
+    putBurstMacs(new Int32Array(bytes.buffer), offsets, count, words);
+    for (const [i, at] of offsets.entries()) {
+      const written = i < count ? [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12] : Array(12).fill(0);
+      expect([...bytes.subarray(at, at + 12)]).toEqual(written);
+      expect(bytes.subarray(at + 12, at + 64).every((byte) => byte === 0)).toBe(true);
+    }
+  }
 });
