@@ -76,8 +76,10 @@ function positive(text: string): number {
 
 function parseOptions(argv: readonly string[]): Options {
   const command = new Command('bench')
-    .description('Measures the fast path beside the same loop in C++ and, where it is installed, dpdk-testpmd.')
-    .option('--quick', 'a smoke test: burst 32 only, half a minute', false)
+    .description(
+      'Measures the fast path beside the same loop in C++ and dpdk-testpmd, and as root AF_XDP between veth pairs.',
+    )
+    .option('--quick', 'a smoke test: burst 32 only, a minute', false)
     .option('--only <list>', `some of ${SUBJECTS.join(',')}`, subjects, [...SUBJECTS])
     .option('--rounds <n>', 'how often every process is started anew', positive)
     .option('--json <file>', 'where to write the report (bench/results/<date>.json)')
