@@ -85,7 +85,7 @@ const LAYERS: readonly Layer[] = [
   {
     name: 'devios',
     files: DEVIOS,
-    may: [DEVIOS, FRAMEWORK, ARENA, ERRORS, KERNEL, TABLES, VIRTIO_CONTROL, VHOST_USER, WIRE],
+    may: [DEVIOS, FRAMEWORK, ARENA, ERRORS, KERNEL, UNIX, TABLES, VIRTIO_CONTROL, VHOST_USER, WIRE],
     types: [NATIVE, DRIVERS],
   },
   { name: 'ports', files: PKTIO, may: [PKTIO, VIEWS, ERRORS, QUEUE, WIRE], types: [FRAMEWORK, DEVIOS] },

@@ -15,6 +15,7 @@ Port names:
                              [,mode=native|skb][,zero-copy=0|1][,busy-poll=1]
                              [,match=udp/53+…][,closed=1][,force=1]
                              [,checksum=fill|keep]
+                             [,grant=PATH]: by linecard grant, without root
 `;
 
 /** What the exit code says. */

@@ -6,6 +6,7 @@ import type { Action } from './action.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { genCommand } from './commands/gen.ts';
+import { grantCommand } from './commands/grant.ts';
 import { l2fwdCommand } from './commands/l2fwd.ts';
 import { planCommand } from './commands/plan.ts';
 import { sinkCommand } from './commands/sink.ts';
@@ -57,7 +58,16 @@ function makeProgram(terminal: Terminal, action: Action): Command {
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [command]', 'show help for a command')
     .addHelpText('after', `\n"linecard help COMMAND" shows a command’s options and port names.\n${EXIT_CODES_HELP}`);
-  for (const make of [l2fwdCommand, demoCommand, genCommand, sinkCommand, planCommand, statusCommand, doctorCommand]) {
+  for (const make of [
+    l2fwdCommand,
+    demoCommand,
+    genCommand,
+    sinkCommand,
+    planCommand,
+    statusCommand,
+    grantCommand,
+    doctorCommand,
+  ]) {
     program.addCommand(make(action));
   }
   for (const command of [program, ...program.commands]) prepare(command, terminal);

@@ -1,5 +1,6 @@
 /** One AF_XDP socket, bound to one queue of an interface, its rings mapped into the arena (af_xdp.rst). Control half. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Native } from '../../native/index.ts';
 import type { Arena, Segment } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
 import type { RingPlace } from '../drivers/xdp/places.ts';
@@ -29,6 +30,8 @@ export interface Where {
   readonly name: string;
   readonly index: number;
   readonly queue: number;
+  /** Makes its socket, not yet bound; the fd is the caller's. */
+  socket(): Promise<number>;
 }
 
 /** A bound socket. */
@@ -51,25 +54,33 @@ const SOL_SOCKET = 1;
 const SO = { busyPoll: 46, preferBusyPoll: 69, busyPollBudget: 70 } as const;
 /** A queue that was just closed stays busy for some 25 ms: the kernel frees it later. */
 const BUSY_MS = 1000;
+/** The memory of a UMEM that was just given up counts against the limit of locked memory for as long. */
+const UNLOCK_MS = 250;
 
 /** Packets per call to ask for: what a call costs is then little beside what they cost. */
 const TX_BUDGET = 128;
 
 const words = (...values: number[]): Uint8Array => new Uint8Array(Uint32Array.from(values).buffer);
 
-function openSocket(arena: Arena): number {
+/** Opens an AF_XDP socket; the fd is the caller's. What takes privileges is done here: nothing later does. */
+export function openSocket(native: Native, busyPoll: boolean): number {
+  let fd = -1;
   try {
-    return arena.native.socket(AF_XDP, SOCK_RAW, 0);
+    fd = native.socket(AF_XDP, SOCK_RAW, 0);
+    if (busyPoll) preferBusyPoll(native, fd);
+    return fd;
   } catch (cause) {
+    if (fd >= 0) native.close(fd);
     throw systemError(DevioError, 'XSK_SOCKET', 'opening an AF_XDP socket', cause, {
-      EPERM: 'run as root, or give node CAP_NET_RAW (setcap cap_net_raw+ep, or AmbientCapabilities= in a unit)',
+      EPERM:
+        'run as root, give node CAP_NET_RAW (for busy polling CAP_NET_ADMIN, too), or have root run linecard grant',
       EAFNOSUPPORT: 'the kernel has no AF_XDP (CONFIG_XDP_SOCKETS): use another kernel',
     });
   }
 }
 
 /** Registers the frame pool as the socket's UMEM: chunk = frame, address = arena offset less the pool's start. */
-function registerUmem(arena: Arena, frames: FramePool, fd: number): void {
+async function registerUmem(arena: Arena, frames: FramePool, fd: number): Promise<void> {
   const { base, count, frameSize, headroom } = frames.plan;
   const bytes = count * frameSize;
   const umem = new Uint8Array(32);
@@ -77,16 +88,20 @@ function registerUmem(arena: Arena, frames: FramePool, fd: number): void {
   view.setBigUint64(8, BigInt(bytes), true);
   view.setUint32(16, frameSize, true);
   view.setUint32(20, Math.max(0, headroom - XDP_PACKET_HEADROOM), true);
-  try {
-    arena.native.setsockopt(fd, SOL_XDP, XDP_OPTION.umemReg, umem, [[0, arena.u8.subarray(base, base + bytes)]]);
-  } catch (cause) {
-    const limit = `locked memory is limited to ${arena.native.memlockLimit()} bytes and the pool has ${bytes}: ulimit -l unlimited, LimitMEMLOCK=infinity, CAP_IPC_LOCK, or fewer frames`;
-    throw systemError(DevioError, 'XSK_UMEM', `registering ${count} frames with AF_XDP`, cause, {
-      ENOBUFS: limit,
-      ENOMEM: limit,
-      EPERM: limit,
-      EINVAL: 'AF_XDP takes frames of 2048 or 4096 bytes (frameSize)',
-    });
+  for (const end = performance.now() + UNLOCK_MS; ; await sleep(5)) {
+    try {
+      arena.native.setsockopt(fd, SOL_XDP, XDP_OPTION.umemReg, umem, [[0, arena.u8.subarray(base, base + bytes)]]);
+      return;
+    } catch (cause) {
+      if (errnoName(cause) === 'ENOBUFS' && performance.now() < end) continue;
+      const limit = `locked memory is limited to ${arena.native.memlockLimit()} bytes and the pool has ${bytes}: ulimit -l unlimited, LimitMEMLOCK=infinity, CAP_IPC_LOCK, or fewer frames`;
+      throw systemError(DevioError, 'XSK_UMEM', `registering ${count} frames with AF_XDP`, cause, {
+        ENOBUFS: limit,
+        ENOMEM: limit,
+        EPERM: limit,
+        EINVAL: 'AF_XDP takes frames of 2048 or 4096 bytes (frameSize)',
+      });
+    }
   }
 }
 
@@ -196,7 +211,7 @@ export async function openXsk(
   const ways = attempts(options, sharing);
   let refusal: { readonly refusal?: string } = {};
   for (const [i, way] of ways.entries()) {
-    const fd = openSocket(arena);
+    const fd = await where.socket();
     const segments: Segment[] = [];
     // The rings are unmapped before the socket is closed: the kernel keeps the queue while a ring is mapped.
     const close = () => {
@@ -204,9 +219,8 @@ export async function openXsk(
       arena.native.close(fd);
     };
     try {
-      if (way.flags !== XDP_BIND.sharedUmem) registerUmem(arena, frames, fd);
+      if (way.flags !== XDP_BIND.sharedUmem) await registerUmem(arena, frames, fd);
       const rings = makeRings(arena, fd, where, sizes, segments);
-      if (options.busyPoll) preferBusyPoll(arena, fd);
       await bindSocket(arena, fd, where, way.flags, way.shared);
       const zeroCopy = isZeroCopy(arena, fd);
       return {
@@ -228,10 +242,10 @@ export async function openXsk(
   throw new RangeError('no way to bind'); // unreachable: there is always at least one
 }
 
-function preferBusyPoll(arena: Arena, fd: number): void {
-  arena.native.setsockopt(fd, SOL_SOCKET, SO.preferBusyPoll, words(1));
-  arena.native.setsockopt(fd, SOL_SOCKET, SO.busyPoll, words(20));
-  arena.native.setsockopt(fd, SOL_SOCKET, SO.busyPollBudget, words(64));
+function preferBusyPoll(native: Native, fd: number): void {
+  native.setsockopt(fd, SOL_SOCKET, SO.preferBusyPoll, words(1));
+  native.setsockopt(fd, SOL_SOCKET, SO.busyPoll, words(20));
+  native.setsockopt(fd, SOL_SOCKET, SO.busyPollBudget, words(64));
 }
 
 /** Returns how many packets one call will send: `wanted`, or what the kernel stays with. */

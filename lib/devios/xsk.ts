@@ -3,15 +3,12 @@ import type { Native } from '../../native/index.ts';
 import type { Arena } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
 import type { Term } from '../bpf/match.ts';
-import { redirectProgram, XDP } from '../bpf/redirect.ts';
-import { ATTACH_MODE, attachXdp, clearXskMap, createXskMap, loadXdp, setXskMap } from '../bpf/syscalls.ts';
 import { DevioError } from '../errors.ts';
 import { type Api, type Device, type Devio, type DevioProvider, FRAMEWORK_API } from '../framework/types.ts';
 import type { Channels } from '../netlink/ethtool.ts';
-import { programHolder } from '../netlink/owners.ts';
-import { joinPromiscuous } from '../netlink/promiscuous.ts';
 import type { Link } from '../netlink/rtnetlink.ts';
-import { errnoName, systemError } from '../system-error.ts';
+import { GrantedRights, type GrantPlace } from './xsk-grant.ts';
+import { type Attached, LocalRights, type XskRights } from './xsk-rights.ts';
 import { openXsk, type RingSizes, type Xsk } from './xsk-socket.ts';
 
 /** What drivers ask for. */
@@ -34,6 +31,8 @@ export interface XdpOptions {
   readonly fillChecksums?: boolean | undefined;
   /** Take the interface although a default route leaves by it. */
   readonly force: boolean;
+  /** The helper that has the privileges; this process, if absent. */
+  readonly grant?: GrantPlace | undefined;
 }
 
 /** Hears of changes of a link; without one, it has gone, and `why` says how. */
@@ -59,14 +58,7 @@ export interface NetdevView {
   watch(index: number, listener: LinkWatcher): () => void;
 }
 
-/** How the program is attached. */
-export type AttachMode = 'native' | 'skb';
-
-/** The same, and why not in native mode when nobody asked for another. */
-export interface Attached {
-  readonly mode: AttachMode;
-  readonly why?: string;
-}
+export type { Attached, AttachMode } from './xsk-rights.ts';
 
 /** An open interface. */
 export interface XskDevio extends Devio {
@@ -82,14 +74,16 @@ export interface XskDevio extends Devio {
   allocate(bytes: number): number;
   free(offset: number): void;
   /** Attaches the program; sockets that are opened from now on are fed. */
-  attach(): Attached;
+  attach(): Promise<Attached>;
   /** Opens the socket of queue `queue` of the interface. */
   openQueue(queue: number, sizes: RingSizes): Promise<Xsk>;
   closeQueue(xsk: Xsk): void;
   /** Detaches the program. */
   detach(): void;
   /** Has the interface take frames for other addresses too, or not any more. The kernel undoes it when we end. */
-  setPromiscuous(on: boolean): void;
+  setPromiscuous(on: boolean): void | Promise<void>;
+  /** Calls `listener` when the privileges to do any of it are taken away, with why. */
+  onLost(listener: (why: string) => void): void;
 }
 
 /** Returns `devio` as what its api says it is. Throws `WRONG_DEVIO` when a driver was given another kind. */
@@ -102,15 +96,6 @@ export function asXskDevio(devio: Devio): XskDevio {
   });
 }
 
-const QUEUES_IN_MAP = 256;
-
-/** Why a driver refuses a program in native mode. */
-const NO_NATIVE: Readonly<Record<string, string>> = {
-  EOPNOTSUPP: 'its driver has no native XDP',
-  ERANGE: "its MTU (of a veth: the other end's) is too large for native XDP",
-  ENOSPC: 'it has fewer rx queues than its peer has tx queues',
-};
-
 class InterfaceDevio implements XskDevio {
   readonly api = XSK_API;
   readonly backend = 'af-xdp';
@@ -121,13 +106,12 @@ class InterfaceDevio implements XskDevio {
   readonly index: number;
   private readonly arena: Arena;
   private readonly netdevs: NetdevView;
+  private readonly rights: XskRights;
   /** Sockets of the engine that are bound: whoever comes next shares the frame pool with them. */
   private readonly bound: Set<Xsk>;
   private readonly mine = new Set<Xsk>();
   private readonly offsets = new Set<number>();
   private readonly unwatch: (() => void)[] = [];
-  private program: { map: number; link: number } | undefined;
-  private membership = -1;
   private closed = false;
 
   constructor(
@@ -137,7 +121,9 @@ class InterfaceDevio implements XskDevio {
     bound: Set<Xsk>,
     index: number,
     options: XdpOptions,
+    rights: XskRights,
   ) {
+    this.rights = rights;
     this.arena = arena;
     this.memory = arena.memory;
     this.native = arena.native;
@@ -174,97 +160,46 @@ class InterfaceDevio implements XskDevio {
     if (this.offsets.delete(offset)) this.arena.free(offset);
   }
 
-  attach(): Attached {
-    const { native } = this;
-    const map = createXskMap(native, QUEUES_IN_MAP);
-    try {
-      const { link, ...attached } = this.attachProgram(map);
-      this.program = { map, link };
-      return attached;
-    } catch (error) {
-      native.close(map);
-      throw error;
-    }
-  }
-
-  private attachProgram(map: number): Attached & { readonly link: number } {
-    const { native, options } = this;
-    const code = redirectProgram(map, options.match, options.closed ? XDP.drop : XDP.pass);
-    const program = loadXdp(native, code, { frags: false });
-    const modes: AttachMode[] = options.mode === undefined ? ['native', 'skb'] : [options.mode];
-    let fallback: { readonly why?: string } = {};
-    try {
-      for (const [i, mode] of modes.entries()) {
-        try {
-          return { mode, link: attachXdp(native, program, this.index, ATTACH_MODE[mode]), ...fallback };
-        } catch (cause) {
-          // No native XDP in this driver, or not with this MTU: behind the driver it works everywhere.
-          const refused = ['EOPNOTSUPP', 'ERANGE', 'EINVAL', 'ENOSPC'].includes(errnoName(cause) ?? '');
-          if (!refused || i === modes.length - 1) throw this.attachError(mode, cause);
-          fallback = { why: NO_NATIVE[errnoName(cause) ?? ''] ?? `native mode was refused: ${errnoName(cause)}` };
-        }
-      }
-      throw new RangeError('no mode'); // unreachable: modes is never empty
-    } finally {
-      native.close(program); // the link keeps it
-    }
-  }
-
-  private attachError(mode: AttachMode, cause: unknown): Error {
-    const name = this.link()?.name ?? `interface ${this.index}`;
-    const holder = errnoName(cause) === 'EBUSY' ? programHolder(this.link()?.xdpProgram ?? 0) : '';
-    return systemError(DevioError, 'XDP_ATTACH', `attaching an XDP program to ${name} in ${mode} mode`, cause, {
-      EPERM: 'run as root, or give node CAP_BPF and CAP_NET_ADMIN',
-      EBUSY: `another XDP program is attached${holder}: end its owner, or ip link set ${name} xdp off`,
-      EEXIST: `another XDP program is attached${holder}: end its owner, or ip link set ${name} xdp off`,
-      EOPNOTSUPP: `${NO_NATIVE.EOPNOTSUPP}: use mode=skb`,
-      ERANGE: `${NO_NATIVE.ERANGE}: lower it, or use mode=skb`,
-      ENOSPC: `${NO_NATIVE.ENOSPC}: make them equal, or use mode=skb`,
-      ENODEV: 'it has gone',
-    });
+  attach(): Promise<Attached> {
+    return this.rights.attach(this.options);
   }
 
   async openQueue(queue: number, sizes: RingSizes): Promise<Xsk> {
     const sharing = [...this.bound][0];
-    const where = { name: this.link()?.name ?? `interface ${this.index}`, index: this.index, queue };
+    const name = this.link()?.name ?? `interface ${this.index}`;
+    const socket = () => this.rights.openSocket(queue, this.options.busyPoll);
+    const where = { name, index: this.index, queue, socket };
     const xsk = await openXsk(this.arena, this.frames, where, sizes, this.options, sharing);
     this.bound.add(xsk);
     this.mine.add(xsk);
-    if (this.program !== undefined) setXskMap(this.native, this.program.map, queue, xsk.fd);
+    await this.rights.feed(queue, xsk.fd);
     return xsk;
   }
 
   closeQueue(xsk: Xsk): void {
     if (!this.mine.delete(xsk)) return;
-    if (this.program !== undefined) clearXskMap(this.native, this.program.map, xsk.queue);
+    this.rights.starve(xsk.queue);
     this.bound.delete(xsk);
     xsk.close();
   }
 
   detach(): void {
-    const { program } = this;
-    this.program = undefined;
-    if (program === undefined) return;
-    // The program first: from now on the kernel has its packets again, and no socket is needed.
-    this.native.close(program.link);
-    this.native.close(program.map);
+    this.rights.detach();
   }
 
-  setPromiscuous(on: boolean): void {
-    if (on === this.membership >= 0) return;
-    if (on) this.membership = joinPromiscuous(this.native, this.index, this.link()?.name ?? '');
-    else {
-      this.native.close(this.membership);
-      this.membership = -1;
-    }
+  setPromiscuous(on: boolean): void | Promise<void> {
+    return this.rights.setPromiscuous(on);
+  }
+
+  onLost(listener: (why: string) => void): void {
+    this.rights.onLost(listener);
   }
 
   close(): void {
     if (this.closed) return;
     this.closed = true;
-    this.setPromiscuous(false);
     for (const end of this.unwatch) end();
-    this.detach();
+    this.rights.close();
     for (const xsk of [...this.mine]) this.closeQueue(xsk);
     for (const offset of this.offsets) this.arena.free(offset);
     this.offsets.clear();
@@ -294,10 +229,20 @@ export function xskDevio(arena: Arena, frames: FramePool, netdevs: NetdevView, e
       }
       return true;
     },
-    open(device) {
+    async open(device) {
       const index = indexOf(device);
       const options = netdevs.take(index) as XdpOptions;
-      return new InterfaceDevio(arena, frames, netdevs, bound, index, options);
+      try {
+        const { native } = arena;
+        const rights =
+          options.grant === undefined
+            ? new LocalRights(native, index, () => netdevs.link(index))
+            : await GrantedRights.open(native, options.grant, String(device.facts.name), index);
+        return new InterfaceDevio(arena, frames, netdevs, bound, index, options, rights);
+      } catch (error) {
+        netdevs.unwant(index);
+        throw error;
+      }
     },
   };
 }

@@ -21,9 +21,9 @@ export const NETDEV_ENUMERATOR_API: Api = { name: 'netdev', version: 1 };
 
 /** What the accepted names look like. */
 export const NETDEV_PORT_NAMES =
-  'xdp:INTERFACE[,queue=N][,mode=native|skb][,zero-copy=0|1][,match=udp/53+…][,closed=1][,busy-poll=1][,checksum=fill|keep][,force=1]';
+  'xdp:INTERFACE[,queue=N][,mode=native|skb][,zero-copy=0|1][,match=udp/53+…][,closed=1][,busy-poll=1][,checksum=fill|keep][,force=1][,grant=PATH]';
 
-const OPTIONS = ['queue', 'mode', 'zero-copy', 'match', 'closed', 'busy-poll', 'checksum', 'force'];
+const OPTIONS = ['queue', 'mode', 'zero-copy', 'match', 'closed', 'busy-poll', 'checksum', 'force', 'grant'];
 
 /** How often a device that was given back is tried to be added again, at each look for changes. */
 const READD_LOOKS = 40;
@@ -34,6 +34,13 @@ function flag(text: string, name: PortName, key: string): boolean | undefined {
   if (value === undefined) return undefined;
   if (value === '0' || value === '1') return value === '1';
   throw badName(text, `${key}=${value} is neither 0 nor 1`, `write ${key}=1, or leave it out`);
+}
+
+function parseGrant(text: string, name: PortName): XdpOptions['grant'] {
+  const path = name.options.get('grant');
+  if (path === undefined) return undefined;
+  if (path === '') throw badName(text, 'grant= names no socket', 'write the path that linecard grant prints');
+  return { path, match: name.options.get('match') ?? '' };
 }
 
 function parseOptions(text: string, name: PortName): XdpOptions {
@@ -56,6 +63,7 @@ function parseOptions(text: string, name: PortName): XdpOptions {
     busyPoll: flag(text, name, 'busy-poll') ?? false,
     fillChecksums: checksum === undefined ? undefined : checksum === 'fill',
     force: flag(text, name, 'force') ?? false,
+    grant: parseGrant(text, name),
   };
 }
 

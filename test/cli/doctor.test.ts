@@ -202,6 +202,19 @@ describe('what it looks at', () => {
     });
   });
 
+  test('what linecard grant makes unnecessary', () => {
+    const none = { 'proc/self/status': 'Uid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\n' };
+    const named = (name: string) =>
+      check(machine(none), name).fix!.includes('sudo linecard grant xdp:INTERFACE --to $USER');
+    expect(['CAP_NET_RAW', 'CAP_NET_ADMIN', 'CAP_BPF', 'CAP_IPC_LOCK', 'CAP_SYS_RAWIO'].map(named)).toEqual([
+      true,
+      true,
+      true,
+      false,
+      false,
+    ]);
+  });
+
   test('CAP_SYS_ADMIN is CAP_BPF too', () => {
     const status = { 'proc/self/status': 'Uid:\t0\t0\t0\t0\nCapEff:\t0000000000200000\n' };
     expect(check(machine(status), 'CAP_BPF').ok).toBe(true);

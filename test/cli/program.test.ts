@@ -10,7 +10,7 @@ async function linecard(...args: string[]) {
   return { code, stdout: terminal.stdout, stderr: terminal.stderr };
 }
 
-const COMMANDS = ['l2fwd', 'demo', 'gen', 'sink', 'plan', 'status', 'doctor'];
+const COMMANDS = ['l2fwd', 'demo', 'gen', 'sink', 'plan', 'status', 'grant', 'doctor'];
 
 describe('help', () => {
   test('names every command and says what exit codes mean', async () => {

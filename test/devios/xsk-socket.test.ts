@@ -3,7 +3,7 @@ import { afterEach, expect } from 'vitest';
 import { Arena } from '../../lib/arena/arena.ts';
 import { FramePool } from '../../lib/arena/frame-pool.ts';
 import type { XdpOptions } from '../../lib/devios/xsk.ts';
-import { openXsk, type RingSizes, type Xsk } from '../../lib/devios/xsk-socket.ts';
+import { openSocket, openXsk, type RingSizes, type Xsk } from '../../lib/devios/xsk-socket.ts';
 import { loadNative } from '../../native/index.ts';
 import { countFds } from '../fakes/fds.ts';
 import { dropWire, makeWire, sh, testAsRoot, type Wire } from '../fakes/netns.ts';
@@ -28,7 +28,7 @@ function world(queues = 1, pool: ConstructorParameters<typeof FramePool>[1] = {}
     openXsk(
       arena,
       frames,
-      { name: wire.name, index, queue },
+      { name: wire.name, index, queue, socket: async () => openSocket(arena.native, false) },
       { ...SIZES, ...more.sizes },
       { ...OPTIONS, ...more.options },
       more.sharing,

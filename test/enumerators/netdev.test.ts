@@ -115,6 +115,8 @@ test('What a port name asks for is kept until it is over; a new wish replaces on
   expect(table.wanted(2)).toEqual(all); // it is in use
   table.unwant(2);
   expect(table.wanted(2)).toBeUndefined();
+  table.want('xdp:eth0,grant=/run/x.sock,match=udp/53');
+  expect(table.wanted(2)).toMatchObject({ grant: { path: '/run/x.sock', match: 'udp/53' } });
 });
 
 test.each([
@@ -125,6 +127,7 @@ test.each([
   ['xdp:eth0,queue=256', 'BAD_PORT_NAME', 'queue=256 is not a whole number from 0 to 255'],
   ['xdp:eth0,closed=yes', 'BAD_PORT_NAME', 'closed=yes is neither 0 nor 1'],
   ['xdp:eth0,speed=1', 'BAD_PORT_NAME', 'it has no option "speed=1"'],
+  ['xdp:eth0,grant=', 'BAD_PORT_NAME', 'grant= names no socket'],
   ['xdp:eth0,match=icmp', 'BAD_MATCH', 'there is no term "icmp"'],
 ])('%s is refused with %s', async (name, code, why) => {
   const kernel = new FakeNetlink();

@@ -9,7 +9,7 @@ import { stackBytes } from '../../lib/arena/frames-plan.ts';
 import { parseMatch } from '../../lib/bpf/match.ts';
 import { redirectProgram, XDP } from '../../lib/bpf/redirect.ts';
 import { ATTACH_MODE, attachXdp, createXskMap, loadXdp, setXskMap } from '../../lib/bpf/syscalls.ts';
-import { openXsk, type RingSizes, type Xsk } from '../../lib/devios/xsk-socket.ts';
+import { openSocket, openXsk, type RingSizes, type Xsk } from '../../lib/devios/xsk-socket.ts';
 import { placeData, XDP_RX_NAMES, XDP_TX_NAMES } from '../../lib/drivers/xdp/places.ts';
 import { makeRxQueue, makeTxQueue } from '../../lib/drivers/xdp/queue.ts';
 import { COUNTER_NAMES } from '../../lib/pktio/memory-port.ts';
@@ -80,7 +80,8 @@ async function wire({ pool = {}, sizes = {}, match, mode = 'native', mtu = 1500 
     let link = attachXdp(native, program, index, ATTACH_MODE[mode]);
     const all: RingSizes = { rx: 512, fill: 512, tx: 512, completion: 512, ...sizes };
     const options = { firstQueue: 0, match: [], closed: false, busyPoll: false, force: false };
-    const xsk = await openXsk(arena, frames, { name, index, queue: 0 }, all, options, sharing);
+    const socket = async () => openSocket(native, false);
+    const xsk = await openXsk(arena, frames, { name, index, queue: 0, socket }, all, options, sharing);
     setXskMap(native, map, 0, xsk.fd);
     const queue = (direction: 'rx' | 'tx', rings: [string, string], own: readonly string[]): QueuePlan => {
       const counterNames = [...COUNTER_NAMES[direction], ...own];

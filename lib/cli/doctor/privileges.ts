@@ -12,6 +12,8 @@ const CAPABILITIES: readonly (readonly [name: string, bit: number, purpose: stri
   ['CAP_SYS_RAWIO', 17, 'device registers by UIO'],
 ];
 const CAP_SYS_ADMIN = 21;
+/** What `linecard grant` has in the place of who runs engines. */
+const GRANTED = ['CAP_NET_RAW', 'CAP_NET_ADMIN', 'CAP_BPF'];
 /** Frames of the default pool, twice: a umem and a DMA mapping. */
 const LOCKED_BYTES = 64 * 2 ** 20;
 
@@ -36,7 +38,10 @@ export function privileges({ proc, execPath }: Sources): Check[] {
 function fixFor(name: string, root: boolean, execPath: string): string {
   const short = name.toLowerCase();
   if (root) return `docker run --cap-add ${name.slice('CAP_'.length)}, or AmbientCapabilities=${name} in systemd`;
-  return `run as root, or: sudo setcap ${short}+ep ${execPath} (that is for every script which this Node.js runs)`;
+  const all = `run as root, or: sudo setcap ${short}+ep ${execPath} (that is for every script which this Node.js runs)`;
+  return GRANTED.includes(name)
+    ? `${all}; for AF_XDP ports none is needed with: sudo linecard grant xdp:INTERFACE --to $USER`
+    : all;
 }
 
 function lockedMemory(proc: string, unlimited: boolean): Check {

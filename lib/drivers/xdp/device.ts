@@ -33,6 +33,7 @@ class XdpDevice implements PortDevice {
   private sockets: Xsk[] = [];
   private offsets: number[] = [];
   private attached: Attached | undefined;
+  private events: PortEvents | undefined;
   /** Of sockets that are closed. */
   private kernelCounters: Counters = {};
 
@@ -64,6 +65,8 @@ class XdpDevice implements PortDevice {
   }
 
   attach(events: PortEvents): void {
+    this.events = events;
+    this.devio.onLost((why) => events.error(grantLost(this.name, why), true));
     let status = this.link().status;
     this.devio.watch((link, why) => {
       if (link === undefined) events.error(lost(this.name, why), true);
@@ -79,8 +82,8 @@ class XdpDevice implements PortDevice {
     const count = Math.max(config.rxQueues, config.txQueues);
     const sizes = { rx: config.rxRing, fill: config.rxRing, tx: config.txRing, completion: config.txRing };
     try {
-      this.devio.setPromiscuous(config.promiscuous);
-      this.attached = this.devio.attach();
+      await this.devio.setPromiscuous(config.promiscuous);
+      this.attached = await this.devio.attach();
       for (let i = 0; i < count; i++) await this.openQueue(i, sizes);
     } catch (error) {
       this.teardown();
@@ -207,14 +210,20 @@ class XdpDevice implements PortDevice {
     for (const offset of this.offsets) this.devio.free(offset);
     this.offsets = [];
     this.attached = undefined;
-    this.devio.setPromiscuous(false);
+    this.askPromiscuous(false);
   }
 
   close(): void {}
 
   setPromiscuous(on: boolean): void {
     // While stopped it is only noted: nobody would see the packets.
-    if (this.attached !== undefined) this.devio.setPromiscuous(on);
+    if (this.attached !== undefined) this.askPromiscuous(on);
+  }
+
+  /** A helper answers later: what it says then is an error of the port. */
+  private askPromiscuous(on: boolean): void {
+    const asked = this.devio.setPromiscuous(on);
+    asked?.catch((error: Error) => this.events?.error(error, false));
   }
 
   extraStats(): Counters {
@@ -256,6 +265,14 @@ function lost(name: string, why: string): PortError {
     what: `port xdp:${name}`,
     why: `its interface has gone: ${why}`,
     fix: 'open it again when it is back',
+  });
+}
+
+function grantLost(name: string, why: string): PortError {
+  return new PortError('GRANT_LOST', {
+    what: `port xdp:${name}`,
+    why,
+    fix: 'start linecard grant again, then open the port again',
   });
 }
 
