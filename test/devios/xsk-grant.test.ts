@@ -149,7 +149,8 @@ test('An end that nobody asked about is told as well; our own is not', async () 
   two.onLost(() => lost.push(2));
   two.close();
   for (const thing of open.splice(0, 2)) thing.close();
-  await sleep(20);
+  await waitFor('it is told', () => lost.length > 0);
+  await sleep(5);
   expect(lost).toEqual([1]);
 });
 

@@ -9,6 +9,7 @@ import type { UnixKind } from '../../lib/unix/address.ts';
 import { loadNative, UNIX_EVENT } from '../../native/index.ts';
 import { openFds } from '../fakes/fds.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
+import { waitFor } from '../fakes/netns.ts';
 import { closeAll, closesOnExec, drain, unixPairs } from '../fakes/unix.ts';
 
 const native = loadNative();
@@ -100,16 +101,15 @@ describe.each<UnixKind>(['stream', 'seqpacket'])('a %s connection', (kind) => {
     ours.onEnd(() => ends++);
     peer.send('last');
     peer.socket.close();
-    await sleep(20);
-    expect(ends).toBe(1);
+    await waitFor('it is told', () => ends === 1);
     expect(text((await ours.read(4))!.bytes)).toBe('last');
     expect(await ours.read(4)).toBeUndefined();
     expect(await ours.read(4)).toBeUndefined();
     await expect(ours.send(Buffer.from('x'))).rejects.toMatchObject({ code: 'UNIX_CLOSED' });
     let late = 0;
     ours.onEnd(() => late++);
-    await sleep(5);
-    expect([ends, late]).toEqual([1, 1]);
+    await waitFor('it is told', () => late === 1);
+    expect(ends).toBe(1);
   });
 
   it('whose peer goes without having read what it was sent ends like any other', async () => {

@@ -9,6 +9,7 @@ import { loadNative, type Native } from '../../native/index.ts';
 import { codeOf, thrown } from '../fakes/errors.ts';
 import { countFds } from '../fakes/fds.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
+import { waitFor } from '../fakes/netns.ts';
 
 const native = loadNative();
 const inFolder = temporaryFolder();
@@ -67,7 +68,7 @@ describe('a listener', () => {
     const { path, accepted } = listen();
     const client = await connect(path);
     await client.send(Buffer.from('hi'));
-    await sleep(10);
+    await waitFor('it is accepted', () => accepted.length === 1);
     expect(accepted[0]!.peer).toMatchObject({ uid: process.getuid!(), pid: process.pid });
     expect(Buffer.from((await accepted[0]!.read(2))!.bytes).toString()).toBe('hi');
   });
@@ -85,8 +86,7 @@ describe('a listener', () => {
     few.accepted[0]!.close();
     expect(await first.read(1)).toBeUndefined();
     await connect(few.path);
-    await sleep(10);
-    expect(few.accepted).toHaveLength(2);
+    await waitFor('there is room again', () => few.accepted.length === 2);
     expect(refused).toEqual([`uid ${process.getuid!()} may not connect`, '1 are connected']);
   });
 
@@ -171,13 +171,12 @@ describe('a listener', () => {
     const full = Object.create(native, { UnixSocket: { value: Full } });
     const { path, accepted } = listen({ failed: (error) => failed.push(error) }, full);
     await connect(path);
+    await waitFor('it is told', () => failed.length > 0);
     await sleep(150);
-    expect(failed.length).toBeGreaterThan(0);
     expect(failed.length).toBeLessThan(4);
     expect(failed[0]).toMatchObject({ code: 'UNIX_LISTEN', message: expect.stringContaining('ulimit -n') });
     broken = false;
-    await sleep(150);
-    expect(accepted).toHaveLength(1);
+    await waitFor('it is accepted', () => accepted.length === 1);
   });
 });
 
