@@ -32,6 +32,7 @@ export interface WorldOptions {
   /** The device knows frames by other addresses. */
   readonly addresses?: boolean;
   readonly notifier?: { readonly register: 'none' | 'u16' | 'u32'; readonly position?: boolean };
+  readonly watchful?: boolean;
   /** Leave the gate closed. */
   readonly closed?: boolean;
 }
