@@ -5,7 +5,7 @@ import { BLOCK, blockBytes, heldFrames } from '../../lib/drivers/virtio-net/bloc
 import { VIRTIO_RX_NAMES, VIRTIO_TX_NAMES } from '../../lib/drivers/virtio-net/data.ts';
 import * as packed from '../../lib/drivers/virtio-net/packed-queue.ts';
 import * as split from '../../lib/drivers/virtio-net/split-queue.ts';
-import type { Burst, FrameStack, QueueContext, QueuePlan, RxQueue, TxQueue } from '../../lib/queue.ts';
+import type { Burst, FrameStack, QueueContext, QueueModule, QueuePlan, RxQueue, TxQueue } from '../../lib/queue.ts';
 import { FakeClock, type FakeStack, fakeStack } from './pcap-queues.ts';
 import { type DeviceRing, PackedDeviceRing, type Place, SplitDeviceRing, type Taken } from './virtio-ring.ts';
 
@@ -194,12 +194,17 @@ export class VirtioWorld {
     };
   }
 
+  /** The queue module of the world's kind. */
+  get module(): QueueModule {
+    return this.kind === 'split' ? split : packed;
+  }
+
   makeRx(): RxQueue {
-    return (this.kind === 'split' ? split : packed).makeRxQueue(this.plan('rx'), this.context);
+    return this.module.makeRxQueue(this.plan('rx'), this.context);
   }
 
   makeTx(): TxQueue {
-    return (this.kind === 'split' ? split : packed).makeTxQueue(this.plan('tx'), this.context);
+    return this.module.makeTxQueue(this.plan('tx'), this.context);
   }
 
   counters(direction: 'rx' | 'tx'): Record<string, number> {

@@ -37,8 +37,8 @@ export const BLOCK = {
 /** Bytes of a block for a ring of `size`. */
 export const blockBytes = (size: number): number => (BLOCK.first + size * 2) * 4;
 
-/** `passed` of a queue whose gate is closed, or which has stopped: never a gate's word that is open. */
-export const SHUT = 0;
+/** `passed` of a queue whose gate is closed, or which has stopped: a gate's word that never comes. */
+export const SHUT = -2;
 
 /** Why a queue has stopped and asks for its device to be reset. */
 export const TROUBLE = {

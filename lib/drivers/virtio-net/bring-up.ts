@@ -43,8 +43,8 @@ export class BringUp {
 
   /** Resets the device: nothing of ours is in its hands afterwards. */
   async reset(): Promise<void> {
-    this.state = 0;
     await this.step('reset', this.transport.reset());
+    this.state = 0;
   }
 
   /**

@@ -1,0 +1,362 @@
+/**
+ * A virtio network device with its transport, written from virtio 1.2 §2.1, §2.2, §3.1.1 and §5.1 with literal numbers. It
+ * notes what the driver must not do, and misbehaves on request.
+ */
+import type { FramePool } from '../../lib/arena/frame-pool.ts';
+import type { QueueLayout, TransportEvents, VirtioDevio, VirtioTransport } from '../../lib/virtio/transport.ts';
+
+const bit = (n: number): bigint => 1n << BigInt(n);
+
+/** Feature bits, §5.1.3 and §6. */
+export const F = {
+  ...{
+    CSUM: bit(0),
+    GUEST_CSUM: bit(1),
+    MTU: bit(3),
+    MAC: bit(5),
+    GUEST_TSO4: bit(7),
+    GUEST_TSO6: bit(8),
+    GUEST_ECN: bit(9),
+  },
+  ...{
+    GUEST_UFO: bit(10),
+    HOST_TSO4: bit(11),
+    HOST_TSO6: bit(12),
+    HOST_ECN: bit(13),
+    HOST_UFO: bit(14),
+    MRG_RXBUF: bit(15),
+  },
+  ...{
+    STATUS: bit(16),
+    CTRL_VQ: bit(17),
+    CTRL_RX: bit(18),
+    CTRL_VLAN: bit(19),
+    CTRL_RX_EXTRA: bit(20),
+    ANNOUNCE: bit(21),
+  },
+  ...{
+    MQ: bit(22),
+    CTRL_MAC: bit(23),
+    INDIRECT: bit(28),
+    EVENT_IDX: bit(29),
+    VERSION_1: bit(32),
+    ACCESS_PLATFORM: bit(33),
+  },
+  ...{ PACKED: bit(34), IN_ORDER: bit(35), ORDER_PLATFORM: bit(36), SR_IOV: bit(37), NOTIFICATION_DATA: bit(38) },
+  ...{
+    NOTIF_CONFIG_DATA: bit(39),
+    RING_RESET: bit(40),
+    HOST_USO: bit(56),
+    HASH_REPORT: bit(57),
+    GUEST_HDRLEN: bit(59),
+  },
+  ...{ RSS: bit(60), RSC_EXT: bit(61), STANDBY: bit(62), SPEED_DUPLEX: bit(63) },
+} as const;
+
+/** §5.1.3.1: a feature, and of which one is needed. */
+const NEEDS: readonly (readonly [bigint, bigint])[] = [
+  ...[F.GUEST_TSO4, F.GUEST_TSO6, F.GUEST_UFO].map((f) => [f, F.GUEST_CSUM] as const),
+  [F.GUEST_ECN, F.GUEST_TSO4 | F.GUEST_TSO6],
+  ...[F.HOST_TSO4, F.HOST_TSO6, F.HOST_UFO, F.HOST_USO].map((f) => [f, F.CSUM] as const),
+  [F.HOST_ECN, F.HOST_TSO4 | F.HOST_TSO6],
+  ...[F.CTRL_RX, F.CTRL_VLAN, F.CTRL_RX_EXTRA, F.ANNOUNCE, F.MQ, F.CTRL_MAC, F.RSS].map((f) => [f, F.CTRL_VQ] as const),
+  [F.RSC_EXT, F.HOST_TSO4 | F.HOST_TSO6],
+];
+
+const STATUS_BITS = { acknowledge: 1, driver: 2, driverOk: 4, featuresOk: 8, needsReset: 64, failed: 128 };
+
+/** A command as the device got it. */
+export interface Told {
+  readonly class: number;
+  readonly command: number;
+  readonly data: readonly number[];
+}
+
+/** How a device is. */
+export interface FakeOptions {
+  readonly features: bigint;
+  readonly wishes?: Readonly<Record<string, string | number | boolean>>;
+  /** struct virtio_net_config. */
+  readonly config?: {
+    mac?: number[];
+    status?: number;
+    pairs?: number;
+    mtu?: number;
+    speed?: number;
+    duplex?: number;
+    table?: number;
+    key?: number;
+    types?: number;
+  };
+  readonly queueMax?: number;
+  /** Commands go to a control queue in memory. */
+  readonly controlQueue?: boolean;
+  readonly frames?: { readonly count?: number; readonly frameSize?: number; readonly headroom?: number };
+}
+
+/** The device, its transport and a devio over plain memory. */
+export class FakeVirtio implements VirtioTransport, VirtioDevio {
+  readonly api = { name: 'devio-vhost-user', version: 1 };
+  readonly backend = 'fake';
+  readonly memory = new SharedArrayBuffer(4 * 1024 * 1024);
+  readonly frames: FramePool;
+  readonly frameAddresses = 0;
+  readonly wishes: Readonly<Record<string, string | number | boolean>>;
+  /** What was done, in order. */
+  readonly log: string[] = [];
+  readonly violations: string[] = [];
+  readonly told: Told[] = [];
+  readonly running = new Map<number, QueueLayout>();
+  readonly allocated = new Map<number, number>();
+  config: Uint8Array;
+  offered: bigint;
+  accepted = 0n;
+  /** Misbehaviour. */
+  faults = {
+    resetHangs: false,
+    featuresRefused: false,
+    statusHangs: false,
+    needsReset: false,
+    answer: 0,
+    silent: false,
+    gone: false,
+    configThrows: false,
+  };
+  events: TransportEvents | undefined;
+  private current = 0;
+  private readonly options: FakeOptions;
+  private next = 0x1_0000;
+  private readonly heads = new Map<number, number>();
+  readonly command?: (group: number, command: number, data: Uint8Array) => Promise<number>;
+  readonly notify?: (index: number) => void;
+
+  constructor(options: FakeOptions) {
+    this.options = options;
+    this.offered = options.features;
+    this.wishes = options.wishes ?? {};
+    const { count = 1024, frameSize = 2048, headroom = 256 } = options.frames ?? {};
+    this.frames = {
+      plan: { base: 0x20_0000, count, frameSize, headroom, depot: 0, owners: 0 },
+    } as unknown as FramePool;
+    this.config = this.makeConfig();
+    if (options.controlQueue) this.notify = (index) => this.serve(index);
+    else this.command = (group, command, data) => this.answer({ class: group, command, data: [...data] });
+  }
+
+  get transport(): this {
+    return this;
+  }
+
+  private makeConfig(): Uint8Array {
+    const c = {
+      mac: [2, 0, 0, 0, 0, 9],
+      status: 1,
+      pairs: 1,
+      mtu: 1500,
+      speed: 0xffff_ffff,
+      duplex: 0xff,
+      table: 0,
+      key: 0,
+      types: 0,
+      ...this.options.config,
+    };
+    const view = new DataView(new ArrayBuffer(24));
+    for (const [i, byte] of c.mac.entries()) view.setUint8(i, byte);
+    view.setUint16(6, c.status, true);
+    view.setUint16(8, c.pairs, true);
+    view.setUint16(10, c.mtu, true);
+    view.setUint32(12, c.speed, true);
+    view.setUint8(16, c.duplex);
+    view.setUint8(17, c.key);
+    view.setUint16(18, c.table, true);
+    view.setUint32(20, c.types, true);
+    return new Uint8Array(view.buffer);
+  }
+
+  private present(): void {
+    if (this.faults.gone) throw Object.assign(new Error('it has gone'), { code: 'DEVICE_LOST' });
+  }
+
+  watch(events: TransportEvents): void {
+    this.events = events;
+  }
+
+  async deviceFeatures(): Promise<bigint> {
+    this.present();
+    this.log.push('features?');
+    if ((this.current & STATUS_BITS.driver) === 0) this.violations.push('V47: features before DRIVER');
+    return this.offered;
+  }
+
+  async setDriverFeatures(features: bigint): Promise<void> {
+    this.present();
+    this.log.push('features');
+    if ((features & ~this.offered) !== 0n) this.violations.push('V5: a feature that was not offered');
+    for (const [feature, need] of NEEDS)
+      if ((features & feature) !== 0n && (features & need) === 0n)
+        this.violations.push(`V6: feature ${feature} without what it needs`);
+    if ((this.current & STATUS_BITS.featuresOk) !== 0) this.violations.push('V49: features after FEATURES_OK');
+    this.accepted = features;
+  }
+
+  async status(): Promise<number> {
+    this.present();
+    this.log.push('status?');
+    if (this.faults.statusHangs) return new Promise(() => {});
+    const refused = this.faults.featuresRefused ? ~STATUS_BITS.featuresOk : -1;
+    return (this.current & refused) | (this.faults.needsReset ? STATUS_BITS.needsReset : 0);
+  }
+
+  async setStatus(status: number): Promise<void> {
+    this.log.push(`status ${status}`);
+    this.present();
+    if ((this.current & ~status) !== 0) this.violations.push(`V2: status ${status} after ${this.current}`);
+    if ((this.current & STATUS_BITS.failed) !== 0 && status !== this.current)
+      this.violations.push('V3: on after FAILED');
+    const added = status & ~this.current;
+    if ((added & (added - 1)) !== 0) this.violations.push(`V1: several steps at once: ${status}`);
+    this.current = status;
+  }
+
+  async reset(): Promise<void> {
+    this.present();
+    this.log.push('reset');
+    if (this.faults.resetHangs) return new Promise(() => {});
+    this.current = 0;
+    this.running.clear();
+    this.heads.clear();
+  }
+
+  async readConfig(offset: number, length: number): Promise<Uint8Array> {
+    this.present();
+    this.log.push(`config ${offset}+${length}`);
+    if (this.faults.configThrows) throw new Error('the generation never settles');
+    if (offset + length > 24) this.violations.push('V11: beyond the configuration');
+    return this.config.slice(offset, offset + length);
+  }
+
+  async queueMax(): Promise<number> {
+    this.present();
+    return this.options.queueMax ?? 1024;
+  }
+
+  async startQueue(index: number, layout: QueueLayout): Promise<void> {
+    this.present();
+    this.log.push(`queue ${index}`);
+    if ((this.current & STATUS_BITS.featuresOk) === 0) this.violations.push('V47: a queue before FEATURES_OK');
+    const all = [...this.area(layout)];
+    if (all.some((byte) => byte !== 0) && !this.options.controlQueue)
+      this.violations.push('V29: a ring that is not zero');
+    this.running.set(index, layout);
+  }
+
+  private area({ size, packed, desc, driver, device }: QueueLayout): number[] {
+    const bytes = new Uint8Array(this.memory);
+    const parts = packed
+      ? [
+          [desc, 16 * size],
+          [driver, 4],
+          [device, 4],
+        ]
+      : [
+          [desc, 16 * size],
+          [driver, 6 + 2 * size],
+          [device, 6 + 8 * size],
+        ];
+    return parts.flatMap(([at, length]) => [...bytes.slice(at, at + length)]);
+  }
+
+  async resetQueue(index: number): Promise<void> {
+    this.log.push(`reset queue ${index}`);
+    this.running.delete(index);
+  }
+
+  notifier(index: number) {
+    return { fd: 100 + index, register: 0, value: 0, width: 2 as const };
+  }
+
+  interrupt(index: number): number {
+    return 200 + index;
+  }
+
+  private async answer(told: Told): Promise<number> {
+    this.present();
+    if ((this.current & STATUS_BITS.driverOk) === 0) this.violations.push('V51: a command before DRIVER_OK');
+    this.told.push(told);
+    this.log.push(`command ${told.class}/${told.command}`);
+    if (this.faults.silent) return new Promise(() => {});
+    return this.faults.answer;
+  }
+
+  /** The control queue was notified: takes one command from it, §5.1.6.5. */
+  private serve(index: number): void {
+    const layout = this.running.get(index);
+    if (layout === undefined) {
+      this.violations.push('V51: a notification before the queue runs');
+      return;
+    }
+    const view = new DataView(this.memory);
+    const count = this.heads.get(index) ?? 0;
+    this.heads.set(index, count + 1);
+    const { size, packed, desc, driver, device } = layout;
+    const head = packed ? (count * 2) % size : view.getUint16(driver + 4 + 2 * (count % size), true);
+    if (!packed && view.getUint16(driver + 2, true) !== ((count + 1) & 0xffff)) this.violations.push('V24: avail idx');
+    const part = (slot: number) => {
+      const at = desc + 16 * slot;
+      const flags = view.getUint16(at + (packed ? 14 : 12), true);
+      return { at, addr: Number(view.getBigUint64(at, true)), len: view.getUint32(at + 8, true), flags };
+    };
+    const first = part(head);
+    const second = part(packed ? head + 1 : view.getUint16(first.at + 14, true));
+    if ((first.flags & 3) !== 1 || (second.flags & 3) !== 2)
+      this.violations.push('V15: a readable part, then a writable one');
+    const bytes = [...new Uint8Array(this.memory).slice(first.addr, first.addr + first.len)];
+    const finish = (ack: number) => {
+      view.setUint8(second.addr, ack);
+      if (packed) {
+        const wrap = Math.floor((count * 2) / size) % 2 === 0;
+        if (((first.flags & 0x80) !== 0) !== wrap || ((first.flags & 0x8000) !== 0) === wrap)
+          this.violations.push('V41: flags');
+        view.setUint16(first.at + 14, wrap ? 0x8080 : 0, true);
+        return;
+      }
+      view.setUint32(device + 4 + 8 * (count % size), head, true);
+      view.setUint16(device + 2, count + 1, true);
+    };
+    const [group, command, ...data] = bytes;
+    void this.answer({ class: group, command, data }).then(finish);
+  }
+
+  allocate(bytes: number): number {
+    const at = Math.ceil(this.next / 64) * 64;
+    this.next = at + bytes;
+    if (this.next > this.memory.byteLength) throw new Error('the fake is full');
+    this.allocated.set(at, bytes);
+    return at;
+  }
+
+  free(offset: number): void {
+    const bytes = this.allocated.get(offset);
+    if (bytes === undefined) throw new Error(`${offset} is not allocated`);
+    this.allocated.delete(offset);
+    // A device that runs, and memory that is given back: what the driver must never do.
+    for (const [index, layout] of this.running)
+      if ([layout.desc, layout.driver, layout.device].includes(offset) && !this.faults.gone)
+        this.violations.push(`V12: memory of queue ${index} is freed while the device has it`);
+  }
+
+  allocateShared(bytes: number, align: number): number {
+    this.next = Math.ceil(this.next / align) * align;
+    return this.allocate(bytes);
+  }
+
+  freeShared(offset: number): void {
+    this.free(offset);
+  }
+
+  addressOf(offset: number): bigint {
+    return BigInt(offset);
+  }
+
+  close(): void {}
+}
