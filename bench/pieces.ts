@@ -6,10 +6,12 @@ import { FramePool } from '../lib/arena/frame-pool.ts';
 import { makeFrameStack } from '../lib/arena/frame-stack.ts';
 import { stackBytes } from '../lib/arena/frames-plan.ts';
 import { makeRingConsumer, makeRingProducer, ringBytes } from '../lib/arena/ring.ts';
+import { makeRxQueue, makeTxQueue } from '../lib/drivers/vhost/queue.ts';
 import type { Burst, FrameStack } from '../lib/queue.ts';
 import { loadNative } from '../native/index.ts';
 import type { PieceReport } from './report.ts';
 import { summarize } from './stats.ts';
+import { makeBenchGuest } from './vhost-guest.ts';
 
 /** Frames that a measured call handles: enough that reading the clock costs nothing beside it. */
 const FRAMES_PER_CALL = 8192;
@@ -24,7 +26,7 @@ export interface PieceRoom {
 
 /** A piece: what to time. */
 export interface Piece {
-  readonly subject: 'ring' | 'frames';
+  readonly subject: 'ring' | 'frames' | 'vhost';
   readonly name: string;
   /** Makes the function that handles one burst. */
   make(room: PieceRoom, burst: Burst): () => void;
@@ -74,6 +76,43 @@ function countBursts({ arena }: PieceRoom, { size }: Burst): () => void {
   };
 }
 
+/** A `vhost` queue takes what a guest transmits, or fills what it receives into. */
+function vhostPiece(direction: 'rx' | 'tx', packed: boolean, length: number): Piece['make'] {
+  return (room, burst) => {
+    const { plan, context, offer } = makeBenchGuest(room, direction, packed, length);
+    const { stack } = room;
+    if (direction === 'rx') {
+      const rx = makeRxQueue(plan, context);
+      return () => {
+        offer(burst.size);
+        if (rx.receive(burst) !== burst.size) throw new Error('the queue lost a packet');
+        stack.give(burst.offsets, 0, burst.count);
+      };
+    }
+    const tx = makeTxQueue(plan, context);
+    return () => {
+      offer(burst.size);
+      burst.lengths.fill(length);
+      stack.take(burst.offsets, 0, burst.size);
+      if (tx.transmit(burst, 0, burst.size) !== burst.size) throw new Error('the queue was full');
+      tx.kick();
+    };
+  };
+}
+
+const VHOST_PIECES = [false, true].flatMap((packed) =>
+  (['rx', 'tx'] as const).flatMap((direction) =>
+    [60, 64, 1518].map(
+      (length): Piece => ({
+        subject: 'vhost',
+        name: `vhost ${packed ? 'packed' : 'split'} ${direction}, ${length} bytes, burst 32`,
+        make: vhostPiece(direction, packed, length),
+        burst: 32,
+      }),
+    ),
+  ),
+);
+
 /** The pieces. */
 export const PIECES: readonly Piece[] = [
   ...[1, 8, 32, 256].map(
@@ -90,6 +129,7 @@ export const PIECES: readonly Piece[] = [
   { subject: 'frames', name: 'frame stack, pop and push', make: popPush, burst: 32 },
   { subject: 'frames', name: 'frame stacks of two workers, through the depot', make: throughDepot, burst: 32 },
   { subject: 'frames', name: 'counter, add', make: countBursts, burst: 32 },
+  ...VHOST_PIECES,
 ];
 
 /** Returns `once`, called until it has handled `FRAMES_PER_CALL` frames. */

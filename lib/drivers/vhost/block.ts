@@ -1,0 +1,105 @@
+/**
+ * The control block of a queue, in our arena: what the main thread says to the queue's worker, and where the ring stands.
+ * Written by the main thread while the block's gate is closed; then by the worker, as far as it says so here. Both halves.
+ */
+import { GATE } from '../../arena/gate.ts';
+
+/** Words of the block. Places are window and byte offset; features of the ring are bits of `flags`, see `RING_F`. */
+export const BLOCK = {
+  wanted: GATE.wanted,
+  seen: GATE.seen,
+  flags: 2,
+  size: 3,
+  /** Eventfds, or -1: interrupts the front end; tells it that the ring is broken. */
+  call: 4,
+  err: 5,
+  descWindow: 6,
+  desc: 7,
+  driverWindow: 8,
+  driver: 9,
+  deviceWindow: 10,
+  device: 11,
+  /** Number of regions: their table follows the block. */
+  regions: 12,
+  /** Dirty log: place and bytes. */
+  logWindow: 13,
+  log: 14,
+  logBytes: 15,
+  /** Guest address of the used ring for the log: low and high half, of bits 0..52; high is -1 when it is not logged. */
+  usedLow: 16,
+  usedHigh: 17,
+  /** This ring's part of the inflight area. */
+  inflightWindow: 18,
+  inflight: 19,
+  /** Buffers that the inflight area says must be worked on again: how many, and how many of them the worker has taken. */
+  resubmit: 20,
+  resubmitted: 21,
+  /** Worker's: the next buffer to take, and the next used element to write; packed rings with their wrap counters. */
+  avail: 22,
+  availWrap: 23,
+  used: 24,
+  usedWrap: 25,
+  /** Worker's: why the ring is broken (a `BROKEN`), 0 while it is not. */
+  broken: 26,
+  /** Worker's: what a store to it fences (lib/arena/order.ts). */
+  fence: 27,
+  /** Arena offset of the buffers that must be worked on again: words. */
+  resubmitList: 28,
+  words: 32,
+} as const;
+
+/** What was negotiated for a ring, and its state. */
+export const RING_F = {
+  packed: 1,
+  mergeable: 2,
+  eventIdx: 4,
+  indirect: 8,
+  csum: 16,
+  enabled: 32,
+  log: 64,
+  inflight: 128,
+} as const;
+
+/** Why a ring was stopped: nothing that it says can be believed any more. */
+export const BROKEN = { none: 0, index: 1, head: 2, id: 3 } as const;
+
+/** For people. */
+export const BROKEN_TEXT: readonly string[] = [
+  'it is well',
+  'its avail index is ahead by more than its size',
+  'it names a descriptor beyond its size',
+  'it uses a buffer id beyond its size',
+];
+
+/** A region: guest address (low, high), bytes, window, offset. Sorted by address; none crosses a multiple of 4 GiB. */
+export const REGION = { low: 0, high: 1, bytes: 2, window: 3, offset: 4, words: 5 } as const;
+
+/** Most regions of a block: 509 slots of a front end (vhost-user.rst), cut at windows and multiples of 4 GiB. */
+export const MAX_REGIONS = 1024;
+
+/** Bytes of a block with its table of regions. */
+export const BLOCK_BYTES = (BLOCK.words + MAX_REGIONS * REGION.words) * 4;
+
+/** Counters of an rx queue beyond the common ones: why a packet of the guest went no further. */
+export const VHOST_RX_NAMES = ['runt', 'oversize', 'chain', 'address', 'header', 'disabled'] as const;
+export const VHOST_RX = {
+  runt: 2,
+  oversize: 3,
+  /** Descriptors that make no sense: a loop, the wrong direction, no bytes, a bad indirect table. */
+  chain: 4,
+  /** Not in the guest's memory. */
+  address: 5,
+  /** The header asks for what was not negotiated or cannot be done. */
+  header: 6,
+  /** The ring is not enabled: taken and thrown away (vhost-user.rst, "Ring states"). */
+  disabled: 7,
+} as const;
+
+/** Counters of a tx queue beyond the common ones. `chain` and `address` count buffers that went back unused. */
+export const VHOST_TX_NAMES = ['no_buffer', 'chain', 'address'] as const;
+export const VHOST_TX = {
+  /** Failed: the guest's buffer is smaller than the packet. */
+  no_buffer: 6,
+  chain: 7,
+  address: 8,
+} as const;

@@ -1,0 +1,195 @@
+/** A split virtqueue from the device's side (virtio 1.2 §2.7): areas, indices, notifications, chains. Data half. */
+import { indexAccess16, storeFence } from '../../arena/order.ts';
+import { AVAIL, DESC_F, NO_INTERRUPT, NO_NOTIFY, USED } from '../../virtio/ring.ts';
+import { BLOCK, RING_F } from './block.ts';
+import { CHAIN, type Chain, makeTable } from './chain.ts';
+import type { World } from './world.ts';
+
+/** More used elements than any ring has: whatever the driver waits for is among them. */
+const ALL = 0x1_0000;
+
+/** A ring. Fields change when it is attached, positions with each burst. */
+export interface SplitRing {
+  /** The areas' views and where they begin: words of descriptors, 16-bit avail elements, words of used elements. */
+  desc32: Int32Array;
+  desc: number;
+  avail16: Uint16Array;
+  avail: number;
+  used32: Int32Array;
+  used: number;
+  size: number;
+  /** Index of the next buffer to take and of the next used element, 0..65,535. */
+  last: number;
+  next: number;
+  /** Takes over what the block says. */
+  attach(): void;
+  /** Buffers that the driver has made available, more than `size` when it cannot be believed. */
+  pending(): number;
+  /** `taken` buffers are done with, and `written` used elements written: moves the used index, which the driver then sees. */
+  publish(taken: number, written: number): void;
+  /** Interrupts the driver if it wants to know of the `written` used elements that were published last. */
+  interrupt(written: number): void;
+  /** Asks for notifications, or asks for none. */
+  want(on: boolean): void;
+  /** Writes used element `at` places after the next. */
+  use(at: number, head: number, length: number): void;
+  /** Makes the element that `use` wrote there say that nothing was written to its buffer. */
+  unuse(at: number): void;
+  /** Starts the chain of `head`. */
+  readonly chain: Chain & { start(head: number): void };
+}
+
+/** Makes the device's side of the split ring of `world`. */
+export function makeSplitRing(world: World): SplitRing {
+  const { block, regions, context, log } = world;
+  const { load, store } = indexAccess16();
+  const none32 = regions.i32[0];
+  const none16 = regions.u16[0];
+  let used16 = none16;
+  let usedIdx = 0;
+  let availIdx = 0;
+  let flags = 0;
+  let call = -1;
+  const logged = (): boolean => (flags & RING_F.log) !== 0;
+
+  const ring: SplitRing = {
+    desc32: none32,
+    desc: 0,
+    avail16: none16,
+    avail: 0,
+    used32: none32,
+    used: 0,
+    size: 1,
+    last: 0,
+    next: 0,
+    attach() {
+      flags = block[BLOCK.flags];
+      call = block[BLOCK.call];
+      ring.size = block[BLOCK.size];
+      ring.desc32 = regions.i32[block[BLOCK.descWindow]];
+      ring.desc = block[BLOCK.desc] >>> 2;
+      ring.avail16 = regions.u16[block[BLOCK.driverWindow]];
+      availIdx = (block[BLOCK.driver] + AVAIL.idx) >>> 1;
+      ring.avail = (block[BLOCK.driver] + AVAIL.ring) >>> 1;
+      used16 = regions.u16[block[BLOCK.deviceWindow]];
+      ring.used32 = regions.i32[block[BLOCK.deviceWindow]];
+      usedIdx = (block[BLOCK.device] + USED.idx) >>> 1;
+      ring.used = (block[BLOCK.device] + USED.ring) >>> 2;
+      ring.last = block[BLOCK.avail];
+      ring.next = block[BLOCK.used];
+      // A worker before us may have written elements and not got to the index.
+      store(used16, usedIdx, ring.next);
+      ring.want(false);
+      // Nor to the interrupt. One too many does no harm (§2.7.7.1).
+      ring.interrupt(ALL);
+    },
+    pending: () => (load(ring.avail16, availIdx) - ring.last) & 0xffff,
+    publish(taken, written) {
+      ring.last = (ring.last + taken) & 0xffff;
+      const from = ring.next;
+      ring.next = (from + written) & 0xffff;
+      // Ours first: a worker that takes over must never write again what the driver has seen.
+      block[BLOCK.avail] = ring.last;
+      block[BLOCK.used] = ring.next;
+      // The elements before the index, §2.7.8.2: the driver reads them once it sees the index move.
+      store(used16, usedIdx, ring.next);
+      if (!logged()) return;
+      const mask = ring.size - 1;
+      for (let i = 0; i < written; i = (i + 1) | 0) log.markUsed(USED.ring + ((from + i) & mask) * USED.elemBytes, 8);
+      log.markUsed(USED.idx, 2);
+    },
+    interrupt(written) {
+      if (call < 0) return;
+      // The index before the driver's wish is read, while the driver writes its wish before it reads the index.
+      storeFence(block, BLOCK.fence, 0);
+      if ((flags & RING_F.eventIdx) === 0) {
+        if ((load(ring.avail16, availIdx - 1) & NO_INTERRUPT) === 0) context.kick(call);
+        return;
+      }
+      const event = load(ring.avail16, (ring.avail + ring.size) | 0);
+      if (((ring.next - event - 1) & 0xffff) < written) context.kick(call);
+    },
+    want(on) {
+      if ((flags & RING_F.eventIdx) === 0) {
+        store(used16, (usedIdx - 1) | 0, on ? 0 : NO_NOTIFY);
+        return;
+      }
+      // Not wanted: an index just passed, which comes again after 65,535 more.
+      const event = on ? ring.last : (ring.last - 1) & 0xffff;
+      store(used16, ((ring.used << 1) + (ring.size << 2)) | 0, event);
+    },
+    use(at, head, length) {
+      const element = (ring.used + (((ring.next + at) & (ring.size - 1)) << 1)) | 0;
+      ring.used32[element] = head;
+      ring.used32[(element + 1) | 0] = length;
+    },
+    unuse(at) {
+      ring.used32[(ring.used + (((ring.next + at) & (ring.size - 1)) << 1) + 1) | 0] = 0;
+    },
+    chain: makeChain(),
+  };
+
+  /** Walks the chains of this ring. */
+  function makeChain(): SplitRing['chain'] {
+    const table = makeTable(regions);
+    let index = 0;
+    let count = 0;
+    let left = 0;
+    let more = false;
+    let inTable = false;
+
+    /** Reads descriptor `index` of where we are; its last word is flags (low half) and next (high half). */
+    function read(): boolean {
+      if (index >= count) return false;
+      if (inTable) return table.read(index);
+      const at = (ring.desc + (index << 2)) | 0;
+      const { words } = table;
+      for (let i = 0; i < 4; i = (i + 1) | 0) words[i] = ring.desc32[(at + i) | 0];
+      return true;
+    }
+
+    const chain = {
+      low: 0,
+      high: 0,
+      length: 0,
+      writable: false,
+      start(head: number) {
+        index = head;
+        count = ring.size;
+        left = count;
+        more = true;
+        inTable = false;
+      },
+      next(): number {
+        const { words } = table;
+        // A second turn is after the descriptor of an indirect table.
+        while (more) {
+          // No chain is longer than the ring (§2.7.5.3.1): what is goes round.
+          if (left === 0 || !read()) return CHAIN.bad;
+          left = (left - 1) | 0;
+          const descFlags = words[3];
+          index = descFlags >>> 16;
+          more = (descFlags & DESC_F.NEXT) !== 0;
+          if ((descFlags & DESC_F.INDIRECT) === 0) {
+            chain.low = words[0];
+            chain.high = words[1];
+            chain.length = words[2];
+            chain.writable = (descFlags & DESC_F.WRITE) !== 0;
+            return CHAIN.buffer;
+          }
+          // One table, and nothing after it (§2.7.5.3.1); its descriptor's WRITE means nothing (§2.7.5.3.2).
+          if (more || inTable || (flags & RING_F.indirect) === 0) return CHAIN.bad;
+          if (!table.open(words[0], words[1], words[2], count)) return CHAIN.bad;
+          inTable = true;
+          more = true;
+          index = 0;
+          left = count = table.count;
+        }
+        return CHAIN.end;
+      },
+    };
+    return chain;
+  }
+
+  return ring;
+}

@@ -1,0 +1,261 @@
+/**
+ * A guest's virtio-net driver, one virtqueue of it at a time, written from the specification (virtio 1.2 §2.7, §2.8,
+ * §5.1.6) with offsets of its own. It checks what the device does as it samples the ring; each breach is an error that
+ * names the rule. It does wrong only where it is told to.
+ */
+import type { GuestMemory } from './guest-memory.ts';
+
+/** A buffer of a chain. Addresses and lengths may be anything that fits their fields. */
+export interface Piece {
+  readonly gpa: number | bigint;
+  readonly length: number;
+  readonly writable?: boolean;
+}
+
+/** A chain that the device has. */
+export interface Chain {
+  readonly pieces: readonly Piece[];
+  /** Bytes that the device must not change, with their content. */
+  readonly before: readonly (Uint8Array | undefined)[];
+  /** Free descriptors that it takes. */
+  readonly taken: readonly number[];
+}
+
+/** A chain that the device has given back. */
+export interface Used {
+  readonly chain: Chain;
+  readonly length: number;
+}
+
+/** What was negotiated. */
+export interface DriverOptions {
+  readonly size: number;
+  readonly eventIdx?: boolean;
+  readonly mergeable?: boolean;
+  readonly indirect?: boolean;
+}
+
+const HEADER = 12;
+
+/** The driver's side of one virtqueue. */
+export interface Driver {
+  readonly memory: GuestMemory;
+  readonly size: number;
+  /** Guest addresses of the three areas. */
+  readonly desc: number;
+  readonly driver: number;
+  readonly device: number;
+  /** Free descriptors. */
+  readonly free: number;
+  /** Makes a chain available. `indirect`: that many of its last pieces are in a table (-1: all). */
+  add(pieces: readonly Piece[], options?: { indirect?: number; table?: number }): void;
+  /** Chains that the device has given back since. Throws what it did wrong. */
+  reap(): Used[];
+  /** Chains that the device has. */
+  readonly outstanding: number;
+  /** True when the device asks to be notified of what was added since the last call. */
+  mustNotify(): boolean;
+  /** Asks for interrupts, or for none. With EVENT_IDX: `at` more used buffers from now. */
+  wantInterrupt(on: boolean, after?: number): void;
+}
+
+/** A split virtqueue. */
+export class SplitDriver implements Driver {
+  readonly memory: GuestMemory;
+  readonly size: number;
+  readonly desc: number;
+  readonly driver: number;
+  readonly device: number;
+  /** Indices, free-running: what we have made available, what of it was notified, what we have seen used. */
+  availIdx: number;
+  private notified: number;
+  usedIdx: number;
+  private readonly eventIdx: boolean;
+  private readonly freeList: number[];
+  private readonly chains = new Map<number, Chain>();
+  private table: Uint8Array;
+
+  constructor(memory: GuestMemory, options: DriverOptions, at = 0) {
+    const { size } = options;
+    this.memory = memory;
+    this.size = size;
+    this.eventIdx = options.eventIdx ?? false;
+    this.desc = memory.allocate(16 * size, 16);
+    this.driver = memory.allocate(6 + 2 * size, 2);
+    this.device = memory.allocate(6 + 8 * size, 4);
+    this.freeList = Array.from({ length: size }, (_, i) => i);
+    this.availIdx = this.notified = this.usedIdx = at;
+    memory.put16(this.driver + 2, at);
+    memory.put16(this.device + 2, at);
+    this.table = memory.read(this.desc, 16 * size);
+  }
+
+  get free(): number {
+    return this.freeList.length;
+  }
+
+  get outstanding(): number {
+    return this.chains.size;
+  }
+
+  /** Writes descriptor `i` of the table at `table`: le64 addr, le32 len, le16 flags, le16 next. */
+  putDescriptor(table: number, i: number, piece: Piece, flags: number, next: number): void {
+    const { memory } = this;
+    const at = table + 16 * i;
+    memory.put64(at, piece.gpa);
+    memory.put32(at + 8, piece.length);
+    memory.put16(at + 12, flags | (piece.writable ? 2 : 0));
+    memory.put16(at + 14, next);
+  }
+
+  add(pieces: readonly Piece[], { indirect = 0, table }: { indirect?: number; table?: number } = {}): void {
+    const inTable = indirect < 0 ? pieces.length : indirect;
+    const direct = pieces.slice(0, pieces.length - inTable);
+    const taken = this.freeList.splice(0, direct.length + (inTable > 0 ? 1 : 0));
+    if (taken.length === 0 || taken.length < direct.length + (inTable > 0 ? 1 : 0)) throw new Error('ring is full');
+    direct.forEach((piece, i) => {
+      const last = i === taken.length - 1;
+      this.putDescriptor(this.desc, taken[i], piece, last ? 0 : 1, last ? 0 : taken[i + 1]);
+    });
+    if (inTable > 0) {
+      const rest = pieces.slice(direct.length);
+      const at = table ?? this.memory.allocate(16 * inTable, 16);
+      rest.forEach((piece, i) => {
+        this.putDescriptor(at, i, piece, i < inTable - 1 ? 1 : 0, i < inTable - 1 ? i + 1 : 0);
+      });
+      this.putDescriptor(this.desc, taken[direct.length], { gpa: at, length: 16 * inTable }, 4, 0);
+    }
+    this.chains.set(taken[0], { pieces, taken, before: pieces.map((piece) => this.readable(piece)) });
+    this.table = this.memory.read(this.desc, 16 * this.size);
+    this.offer(taken[0]);
+  }
+
+  /** Makes `head` available, whatever it is. */
+  offer(head: number): void {
+    this.memory.put16(this.driver + 4 + 2 * (this.availIdx % this.size), head);
+    this.availIdx = (this.availIdx + 1) & 0xffff;
+    this.memory.put16(this.driver + 2, this.availIdx);
+  }
+
+  /** The bytes of a buffer that the device may only read, when it is in memory. */
+  private readable(piece: Piece): Uint8Array | undefined {
+    if (piece.writable || typeof piece.gpa === 'bigint' || piece.length > 70_000) return undefined;
+    const inside = this.memory.place(piece.gpa) && this.memory.place(piece.gpa + piece.length - 1);
+    return inside === undefined ? undefined : this.memory.read(piece.gpa, piece.length);
+  }
+
+  reap(): Used[] {
+    const { memory, size } = this;
+    const found: Used[] = [];
+    const idx = memory.get16(this.device + 2);
+    const n = (idx - this.usedIdx) & 0xffff;
+    if (n > this.chains.size) throw new Error(`used idx goes on by ${n} of ${this.chains.size} buffers (§2.7.8)`);
+    this.checkFlags();
+    const table = memory.read(this.desc, 16 * size);
+    if (Buffer.compare(table, this.table) !== 0) throw new Error('the device wrote to the descriptor table (§2.7.5.1)');
+    for (; this.usedIdx !== idx; this.usedIdx = (this.usedIdx + 1) & 0xffff) {
+      const element = this.device + 4 + 8 * (this.usedIdx % size);
+      const id = memory.get32(element);
+      const chain = this.chains.get(id);
+      if (chain === undefined) throw new Error(`used id ${id} is not in flight (§2.7.8)`);
+      this.chains.delete(id);
+      checkChain(memory, chain, memory.get32(element + 4));
+      this.freeList.push(...chain.taken);
+      found.push({ chain, length: memory.get32(element + 4) });
+    }
+    return found;
+  }
+
+  private checkFlags(): void {
+    const flags = this.memory.get16(this.device);
+    if (flags > 1) throw new Error(`used flags ${flags} (§2.7.10.2)`);
+    if (this.eventIdx && flags !== 0) throw new Error(`used flags ${flags} with EVENT_IDX (§2.7.10.2)`);
+  }
+
+  mustNotify(): boolean {
+    const { memory, size } = this;
+    const from = this.notified;
+    this.notified = this.availIdx;
+    if (!this.eventIdx) return (memory.get16(this.device) & 1) === 0 && from !== this.availIdx;
+    const event = memory.get16(this.device + 4 + 8 * size);
+    return ((this.availIdx - event - 1) & 0xffff) < ((this.availIdx - from) & 0xffff);
+  }
+
+  wantInterrupt(on: boolean, after = 1): void {
+    const { memory, size } = this;
+    if (!this.eventIdx) memory.put16(this.driver, on ? 0 : 1);
+    else memory.put16(this.driver + 4 + 2 * size, on ? this.usedIdx + after - 1 : this.usedIdx - 1);
+  }
+}
+
+/** What a device may have done to the buffers of a chain that it used with `length` bytes written. */
+function checkChain(memory: GuestMemory, { pieces, before }: Chain, length: number): void {
+  const room = pieces.filter(({ writable }) => writable).reduce((sum, piece) => sum + piece.length, 0);
+  if (length > room) throw new Error(`used len ${length} of a buffer with ${room} writable bytes (§2.7.8.2)`);
+  before.forEach((bytes, i) => {
+    if (bytes === undefined) return;
+    const now = memory.read(Number(pieces[i].gpa), bytes.length);
+    if (Buffer.compare(now, bytes) !== 0)
+      throw new Error('the device wrote to a buffer that it may only read (§2.7.5.1)');
+  });
+}
+
+/** Bytes that the device wrote to a chain, `length` of them. */
+function written(memory: GuestMemory, { chain, length }: Used): Uint8Array {
+  const bytes: number[] = [];
+  for (const { gpa, length: size, writable } of chain.pieces) {
+    if (writable) bytes.push(...memory.read(Number(gpa), Math.min(size, length - bytes.length)));
+  }
+  return Uint8Array.from(bytes);
+}
+
+/**
+ * The packets in used receive buffers, headers checked (§5.1.6.4.1). Buffers with nothing in them came back unused.
+ */
+export function packetsOf(memory: GuestMemory, used: readonly Used[], mergeable: boolean): Uint8Array[] {
+  const packets: Uint8Array[] = [];
+  for (let i = 0; i < used.length; ) {
+    if (used[i].length === 0) {
+      i++;
+      continue;
+    }
+    const first = written(memory, used[i]);
+    const view = new DataView(first.buffer);
+    if (first.length < HEADER) throw new Error('a receive buffer without a header');
+    for (let at = 0; at < 10; at++) {
+      if (first[at] !== 0) throw new Error(`byte ${at} of the header is ${first[at]} (§5.1.6.4.1)`);
+    }
+    const buffers = view.getUint16(10, true);
+    if (!mergeable && buffers !== 1) throw new Error(`num_buffers ${buffers} without MRG_RXBUF (§5.1.6.4.1)`);
+    if (buffers < 1 || i + buffers > used.length)
+      throw new Error(`num_buffers ${buffers}: not published together (§5.1.6.4.1)`);
+    const parts = used.slice(i, i + buffers);
+    parts.slice(0, -1).forEach(({ chain, length }) => {
+      const room = chain.pieces.reduce((sum, piece) => sum + piece.length, 0);
+      if (length !== room) throw new Error(`buffer of ${room} bytes with ${length}, and more in the next (§5.1.6.4.1)`);
+    });
+    packets.push(Uint8Array.from(parts.flatMap((part) => [...written(memory, part)]).slice(HEADER)));
+    i += buffers;
+  }
+  return packets;
+}
+
+/** A packet with a header of zeros before it. */
+export function withHeader(packet: Uint8Array, header: Uint8Array = new Uint8Array(HEADER)): Uint8Array {
+  return Uint8Array.from([...header, ...packet]);
+}
+
+/** Puts `bytes` into buffers of the `sizes` given, the rest into a last one; returns them as a chain. */
+export function scatterBytes(memory: GuestMemory, bytes: Uint8Array, sizes: readonly number[], skew = 0): Piece[] {
+  const pieces: Piece[] = [];
+  let at = 0;
+  for (const size of [...sizes, bytes.length]) {
+    const length = Math.min(size, bytes.length - at);
+    if (length === 0) break;
+    const gpa = memory.allocate(length, 16, skew);
+    memory.write(gpa, bytes.subarray(at, at + length));
+    pieces.push({ gpa, length });
+    at += length;
+  }
+  return pieces;
+}
