@@ -5,6 +5,7 @@ import { BLOCK, REGION } from './block.ts';
 export interface Regions {
   /** Views of the windows, by number. */
   readonly i32: readonly Int32Array[];
+  readonly i64: readonly BigInt64Array[];
   readonly u16: readonly Uint16Array[];
   readonly u8: readonly Uint8Array[];
   /** Place of the address, and bytes from there to the end of its region. */
@@ -46,6 +47,7 @@ export function makeRegions(memory: SharedArrayBuffer, block: number, windows: r
 
   const regions: Regions = {
     i32: windows.map((window) => new Int32Array(window)),
+    i64: windows.map((window) => new BigInt64Array(window)),
     u16: windows.map((window) => new Uint16Array(window)),
     u8: windows.map((window) => new Uint8Array(window)),
     window: 0,

@@ -13,22 +13,23 @@ import type { World } from './world.ts';
 
 /** Descriptors with any of these are not one buffer for the device to read. */
 const NOT_PLAIN = DESC_F.NEXT | DESC_F.WRITE | DESC_F.INDIRECT;
-const HEADER_WORDS = NET_HDR_BYTES >>> 2;
-/** Words that are copied at a time: what is behind a packet's end, up to here, is copied too. */
-const STEP_BYTES = 32;
+/** Bytes that are copied at a time: what is behind a packet's end, up to here, is copied too. */
+const STEP = 32;
 
 /** Makes the split half of an rx queue. */
 export function makeSplitRx(world: World): RxRing {
-  const { plan, context, count, block, regions, words } = world;
+  const { plan, context, count, block, regions, longs } = world;
   const { stack } = context;
   const ring = makeSplitRing(world);
   const intake = makeIntake(world);
   const span = plan.maxLength - MIN_FRAME_LENGTH;
-  // Copies end at a multiple of 32 bytes: the frames must have room for that.
-  const roomy = ((plan.maxLength + STEP_BYTES - 1) & -STEP_BYTES) <= stack.room;
+  // A packet begins up to four bytes later than its frame does, so that both sides have the same alignment, and its
+  // copy ends up to a step later: the frames must have room for that.
+  const roomy = plan.maxLength + 4 + STEP <= stack.room;
 
   // The region that the last packet was in, if copies out of it may be made in steps.
   let view = regions.i32[0];
+  let view64 = regions.i64[0];
   let regionLow = 0;
   let regionHigh = 0;
   let regionBytes = 0;
@@ -41,11 +42,12 @@ export function makeSplitRx(world: World): RxRing {
   /** Remembers the region that was looked up last. */
   function remember(): void {
     view = regions.i32[regions.window];
+    view64 = regions.i64[regions.window];
     regionLow = regions.low;
     regionHigh = regions.high;
     delta = regions.delta;
     // Not the last bytes of a window: a step must not go beyond.
-    const rest = ((view.length - STEP_BYTES) << 2) - ((regionLow + delta) | 0);
+    const rest = view.length * 4 - STEP - ((regionLow + delta) | 0);
     regionBytes = !roomy ? 0 : regions.bytes < rest ? regions.bytes : rest;
   }
 
@@ -87,20 +89,18 @@ export function makeSplitRx(world: World): RxRing {
         (at & 3) === 0 &&
         (view[from] & PLAIN_MASK) === 0
       ) {
-        // In steps of eight words: there is no tail to be looked after.
-        const source = view;
-        let s = (from + HEADER_WORDS) | 0;
-        let t = frame >>> 2;
-        for (const end = (t + ((length + 3) >>> 2)) | 0; t < end; t = (t + 8) | 0) {
-          words[t] = source[s];
-          words[(t + 1) | 0] = source[(s + 1) | 0];
-          words[(t + 2) | 0] = source[(s + 2) | 0];
-          words[(t + 3) | 0] = source[(s + 3) | 0];
-          words[(t + 4) | 0] = source[(s + 4) | 0];
-          words[(t + 5) | 0] = source[(s + 5) | 0];
-          words[(t + 6) | 0] = source[(s + 6) | 0];
-          words[(t + 7) | 0] = source[(s + 7) | 0];
-          s = (s + 8) | 0;
+        // In steps of 32 bytes: there is no tail to be looked after.
+        const source = view64;
+        const place = (frame + ((at + NET_HDR_BYTES) & 4)) | 0;
+        offsets[kept] = place;
+        let s = (at + NET_HDR_BYTES) >>> 3;
+        let t = place >>> 3;
+        for (const end = (place + length + 7) >>> 3; t < end; t = (t + 4) | 0) {
+          longs[t] = source[s];
+          longs[(t + 1) | 0] = source[(s + 1) | 0];
+          longs[(t + 2) | 0] = source[(s + 2) | 0];
+          longs[(t + 3) | 0] = source[(s + 3) | 0];
+          s = (s + 4) | 0;
         }
       } else good = slow(head, frame);
       lengths[kept] = good;

@@ -3,6 +3,7 @@ import { MIN_FRAME_LENGTH, TX } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { DESC_F } from '../../virtio/ring.ts';
 import { BLOCK, BROKEN, RING_F, VHOST_TX } from './block.ts';
+import { makeFill } from './fill.ts';
 import { makeOutlet, OUTLET } from './outlet.ts';
 import type { TxRing } from './rings.ts';
 import { makeSplitRing } from './split-ring.ts';
@@ -10,21 +11,18 @@ import type { World } from './world.ts';
 
 /** What of a descriptor's flags matters: one buffer for the device to write has WRITE alone. */
 const KIND = DESC_F.NEXT | DESC_F.WRITE | DESC_F.INDIRECT;
-const HEADER_WORDS = NET_HDR_BYTES >>> 2;
-/** Third word of the header: csum_offset 0, num_buffers 1. */
-const ONE_BUFFER = 1 << 16;
 
 /** Makes the split half of a tx queue. */
 export function makeSplitTx(world: World): TxRing {
-  const { plan, context, count, block, regions, words, bytes } = world;
+  const { plan, context, count, block, regions } = world;
   const { stack } = context;
   const ring = makeSplitRing(world);
   const outlet = makeOutlet(world);
   const span = plan.maxLength - MIN_FRAME_LENGTH;
 
+  const fill = makeFill(world);
+
   // The region that the last buffer was in.
-  let view = regions.i32[0];
-  let view8 = regions.u8[0];
   let regionLow = 0;
   let regionHigh = 0;
   let regionBytes = 0;
@@ -40,8 +38,7 @@ export function makeSplitTx(world: World): TxRing {
   let sum = 0;
 
   function remember(): void {
-    view = regions.i32[regions.window];
-    view8 = regions.u8[regions.window];
+    fill.into(regions.window);
     regionLow = regions.low;
     regionHigh = regions.high;
     delta = regions.delta;
@@ -138,38 +135,7 @@ export function makeSplitTx(world: World): TxRing {
         into <= ((regionBytes - room) | 0) &&
         (at & 3) === 0
       ) {
-        const target = view;
-        let t = at >>> 2;
-        target[t] = 0;
-        target[(t + 1) | 0] = 0;
-        target[(t + 2) | 0] = ONE_BUFFER;
-        t = (t + HEADER_WORDS) | 0;
-        let s = offsets[i] >>> 2;
-        // Not a byte beyond the packet: it would be somebody else's.
-        for (const end = (t + ((length >>> 2) & ~7)) | 0; t < end; t = (t + 8) | 0) {
-          target[t] = words[s];
-          target[(t + 1) | 0] = words[(s + 1) | 0];
-          target[(t + 2) | 0] = words[(s + 2) | 0];
-          target[(t + 3) | 0] = words[(s + 3) | 0];
-          target[(t + 4) | 0] = words[(s + 4) | 0];
-          target[(t + 5) | 0] = words[(s + 5) | 0];
-          target[(t + 6) | 0] = words[(s + 6) | 0];
-          target[(t + 7) | 0] = words[(s + 7) | 0];
-          s = (s + 8) | 0;
-        }
-        if ((length & 16) !== 0) {
-          target[t] = words[s];
-          target[(t + 1) | 0] = words[(s + 1) | 0];
-          target[(t + 2) | 0] = words[(s + 2) | 0];
-          target[(t + 3) | 0] = words[(s + 3) | 0];
-          t = (t + 4) | 0;
-          s = (s + 4) | 0;
-        }
-        for (const end = (at + total) >>> 2; t < end; t = (t + 1) | 0) {
-          target[t] = words[s];
-          s = (s + 1) | 0;
-        }
-        if ((length & 3) !== 0) tail(t << 2, s << 2, length & 3);
+        fill.put(at, offsets[i], length);
         const element = (used + (((next + written) & mask) << 1)) | 0;
         used32[element] = head;
         used32[(element + 1) | 0] = total;
@@ -178,10 +144,6 @@ export function makeSplitTx(world: World): TxRing {
       } else if (!slow(offsets[i], length, most)) break;
     }
     return i;
-  }
-
-  function tail(t: number, s: number, n: number): void {
-    for (let i = 0; i < n; i = (i + 1) | 0) view8[(t + i) | 0] = bytes[(s + i) | 0];
   }
 
   return {

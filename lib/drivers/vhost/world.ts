@@ -16,6 +16,7 @@ export interface World {
   readonly log: DirtyLog;
   /** The arena. */
   readonly words: Int32Array;
+  readonly longs: BigInt64Array;
   readonly bytes: Uint8Array;
 }
 
@@ -31,6 +32,7 @@ export function makeWorld(plan: QueuePlan, context: QueueContext): World {
     block,
     regions,
     log: makeDirtyLog(block, regions),
+    longs: new BigInt64Array(memory),
     words: new Int32Array(memory),
     bytes: new Uint8Array(memory),
   };
