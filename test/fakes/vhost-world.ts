@@ -10,7 +10,7 @@ import type { RingSetup } from '../../lib/vhost-user/types.ts';
 import { featureSet } from '../../lib/virtio/features.ts';
 import { GuestMemory, type GuestRegion } from './guest-memory.ts';
 import { FakeClock, type FakeStack, fakeStack } from './pcap-queues.ts';
-import { type Driver, SplitDriver } from './virtio-driver.ts';
+import { type Driver, PackedDriver, SplitDriver } from './virtio-driver.ts';
 
 const AT = { block: 0x1_0000, counters: 0x8000, frames: 0x8_0000 } as const;
 const CALL = 71;
@@ -62,7 +62,10 @@ export class VhostWorld {
   constructor(direction: 'rx' | 'tx', options: VhostOptions = {}) {
     this.options = options;
     this.guest = new GuestMemory(options.regions ?? ONE_REGION);
-    this.driver = new SplitDriver(this.guest, { size: 64, ...options }, options.at ?? 0);
+    const drive = { size: 64, ...options };
+    this.driver = options.packed
+      ? new PackedDriver(this.guest, drive)
+      : new SplitDriver(this.guest, drive, options.at ?? 0);
     this.frames = options.frames ?? 512;
     this.stack = fakeStack(AT.frames, this.frames, 2048, 2048);
     this.gate = new Gate(this.arena, AT.block, () => {});

@@ -37,6 +37,13 @@ export interface DriverOptions {
 
 const HEADER = 12;
 
+/** The bytes of a buffer that the device may only read, when it is in memory. */
+function readableBytes(memory: GuestMemory, { gpa, length, writable }: Piece): Uint8Array | undefined {
+  if (writable || typeof gpa === 'bigint' || length === 0 || length > 70_000) return undefined;
+  const inside = memory.place(gpa) && memory.place(gpa + length - 1);
+  return inside === undefined ? undefined : memory.read(gpa, length);
+}
+
 /** The driver's side of one virtqueue. */
 export interface Driver {
   readonly memory: GuestMemory;
@@ -125,7 +132,7 @@ export class SplitDriver implements Driver {
       });
       this.putDescriptor(this.desc, taken[direct.length], { gpa: at, length: 16 * inTable }, 4, 0);
     }
-    this.chains.set(taken[0], { pieces, taken, before: pieces.map((piece) => this.readable(piece)) });
+    this.chains.set(taken[0], { pieces, taken, before: pieces.map((piece) => readableBytes(this.memory, piece)) });
     this.table = this.memory.read(this.desc, 16 * this.size);
     this.offer(taken[0]);
   }
@@ -135,13 +142,6 @@ export class SplitDriver implements Driver {
     this.memory.put16(this.driver + 4 + 2 * (this.availIdx % this.size), head);
     this.availIdx = (this.availIdx + 1) & 0xffff;
     this.memory.put16(this.driver + 2, this.availIdx);
-  }
-
-  /** The bytes of a buffer that the device may only read, when it is in memory. */
-  private readable(piece: Piece): Uint8Array | undefined {
-    if (piece.writable || typeof piece.gpa === 'bigint' || piece.length > 70_000) return undefined;
-    const inside = this.memory.place(piece.gpa) && this.memory.place(piece.gpa + piece.length - 1);
-    return inside === undefined ? undefined : this.memory.read(piece.gpa, piece.length);
   }
 
   reap(): Used[] {
@@ -185,6 +185,157 @@ export class SplitDriver implements Driver {
     const { memory, size } = this;
     if (!this.eventIdx) memory.put16(this.driver, on ? 0 : 1);
     else memory.put16(this.driver + 4 + 2 * size, on ? this.usedIdx + after - 1 : this.usedIdx - 1);
+  }
+}
+
+/** A packed virtqueue (§2.8). Ids are the driver's own numbers, not positions. */
+export class PackedDriver implements Driver {
+  readonly memory: GuestMemory;
+  readonly size: number;
+  readonly desc: number;
+  readonly driver: number;
+  readonly device: number;
+  /** Where the next descriptor goes, and where the next used one is looked for; with their wrap counters. */
+  next = 0;
+  wrap = 1;
+  private usedNext = 0;
+  private usedWrap = 1;
+  private notifiedNext = 0;
+  private added = 0;
+  private readonly eventIdx: boolean;
+  private readonly ids: number[];
+  private readonly chains = new Map<number, Chain & { slots: number }>();
+  private freeSlots: number;
+
+  constructor(memory: GuestMemory, options: DriverOptions) {
+    const { size } = options;
+    this.memory = memory;
+    this.size = size;
+    this.eventIdx = options.eventIdx ?? false;
+    this.desc = memory.allocate(16 * size, 16);
+    this.driver = memory.allocate(4, 4);
+    this.device = memory.allocate(4, 4);
+    // Back to front: an id is not a position.
+    this.ids = Array.from({ length: size }, (_, i) => size - 1 - i);
+    this.freeSlots = size;
+  }
+
+  get free(): number {
+    return this.freeSlots;
+  }
+
+  get outstanding(): number {
+    return this.chains.size;
+  }
+
+  /** le64 addr, le32 len, le16 id, le16 flags. */
+  putDescriptor(at: number, piece: Piece, id: number, flags: number): void {
+    const { memory } = this;
+    memory.put64(at, piece.gpa);
+    memory.put32(at + 8, piece.length);
+    memory.put16(at + 12, id);
+    memory.put16(at + 14, flags);
+  }
+
+  add(pieces: readonly Piece[], { indirect = 0, table }: { indirect?: number; table?: number } = {}): void {
+    // A table stands alone (§2.8.19): all of them, or none.
+    const slots = indirect === 0 ? pieces.length : 1;
+    if (slots > this.freeSlots) throw new Error('ring is full');
+    const id = this.ids.shift();
+    if (id === undefined) throw new Error('no id is free');
+    let ringPieces = pieces;
+    let more = 0;
+    if (indirect !== 0) {
+      const at = table ?? this.memory.allocate(16 * pieces.length, 16);
+      pieces.forEach((piece, i) => {
+        this.putDescriptor(at + 16 * i, piece, 0, piece.writable ? 2 : 0);
+      });
+      ringPieces = [{ gpa: at, length: 16 * pieces.length }];
+      more = 4;
+    }
+    this.chains.set(id, { pieces, taken: [], slots, before: pieces.map((piece) => readableBytes(this.memory, piece)) });
+    this.put(ringPieces, id, more);
+  }
+
+  /** Puts descriptors into the ring, the first one last (§2.8.17). */
+  put(pieces: readonly Piece[], id: number, more = 0, last = 0): void {
+    let at = this.next;
+    let wrap = this.wrap;
+    const steps = pieces.map((piece, i) => {
+      const flags = more | (piece.writable ? 2 : 0) | (i < pieces.length - 1 ? 1 : last) | this.available(wrap);
+      const step = { at: this.desc + 16 * at, piece, flags };
+      at++;
+      if (at === this.size) {
+        at = 0;
+        wrap ^= 1;
+      }
+      return step;
+    });
+    for (const step of steps.reverse()) this.putDescriptor(step.at, step.piece, id, step.flags);
+    this.next = at;
+    this.wrap = wrap;
+    this.added += pieces.length;
+    this.freeSlots -= pieces.length;
+  }
+
+  /** AVAIL as the wrap counter, USED as its inverse (§2.8.1). */
+  available = (wrap: number): number => (wrap << 7) | ((wrap ^ 1) << 15);
+
+  reap(): Used[] {
+    const { memory } = this;
+    const found: Used[] = [];
+    for (;;) {
+      const at = this.desc + 16 * this.usedNext;
+      const flags = memory.get16(at + 14);
+      const avail = (flags >> 7) & 1;
+      const used = (flags >> 15) & 1;
+      if (this.chains.size === 0 || avail !== used || used !== this.usedWrap) return found;
+      const id = memory.get16(at + 12);
+      const chain = this.chains.get(id);
+      if (chain === undefined) throw new Error(`used id ${id} is not in flight (§2.8.6)`);
+      this.chains.delete(id);
+      // Without WRITE the length means nothing (§2.8.5).
+      const length = (flags & 2) !== 0 ? memory.get32(at + 8) : 0;
+      checkChain(memory, chain, length);
+      this.ids.push(id);
+      this.freeSlots += chain.slots;
+      this.usedNext += chain.slots;
+      if (this.usedNext >= this.size) {
+        this.usedNext -= this.size;
+        this.usedWrap ^= 1;
+      }
+      found.push({ chain, length });
+    }
+  }
+
+  mustNotify(): boolean {
+    const { memory, size } = this;
+    const n = this.added;
+    this.added = 0;
+    const from = this.notifiedNext;
+    this.notifiedNext = this.next;
+    const flags = memory.get16(this.device + 2);
+    if (flags > (this.eventIdx ? 2 : 1)) throw new Error(`event flags ${flags} (§2.8.10)`);
+    if (flags < 2 || n === 0) return flags === 0 && n > 0;
+    const event = memory.get16(this.device);
+    // Was the descriptor at the event's position, with that wrap counter, among those just added?
+    for (let i = 0, at = from; i < n; i++, at = (at + 1) % size) {
+      const wrap = at < this.next ? this.wrap : this.wrap ^ 1;
+      if (at === (event & 0x7fff) && wrap === event >> 15) return true;
+    }
+    return false;
+  }
+
+  wantInterrupt(on: boolean, after = 1): void {
+    const { memory, size } = this;
+    let flags = on ? 0 : 1;
+    if (on && this.eventIdx) {
+      const at = this.usedNext + after - 1;
+      const wrap = at >= size ? this.usedWrap ^ 1 : this.usedWrap;
+      memory.put16(this.driver, (at % size) | (wrap << 15));
+      flags = 2;
+    }
+    memory.put16(this.driver + 2, flags);
   }
 }
 

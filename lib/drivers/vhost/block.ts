@@ -45,6 +45,8 @@ export const BLOCK = {
   fence: 27,
   /** Arena offset of the buffers that must be worked on again: words. */
   resubmitList: 28,
+  /** Worker's, packed rings: used descriptors that are kept aside and are being written to the ring, 0 when none are. */
+  commit: 29,
   words: 32,
 } as const;
 
@@ -61,14 +63,14 @@ export const RING_F = {
 } as const;
 
 /** Why a ring was stopped: nothing that it says can be believed any more. */
-export const BROKEN = { none: 0, index: 1, head: 2, id: 3 } as const;
+export const BROKEN = { none: 0, index: 1, head: 2, chain: 3 } as const;
 
 /** For people. */
 export const BROKEN_TEXT: readonly string[] = [
   'it is well',
   'its avail index is ahead by more than its size',
   'it names a descriptor beyond its size',
-  'it uses a buffer id beyond its size',
+  'it has a chain without an end',
 ];
 
 /** A region: guest address (low, high), bytes, window, offset. Sorted by address; none crosses a multiple of 4 GiB. */
@@ -77,8 +79,19 @@ export const REGION = { low: 0, high: 1, bytes: 2, window: 3, offset: 4, words: 
 /** Most regions of a block: 509 slots of a front end (vhost-user.rst), cut at windows and multiples of 4 GiB. */
 export const MAX_REGIONS = 1024;
 
-/** Bytes of a block with its table of regions. */
-export const BLOCK_BYTES = (BLOCK.words + MAX_REGIONS * REGION.words) * 4;
+/**
+ * A used descriptor that is kept aside: position in the ring, length, id (low half) and flags (high half); and how many
+ * descriptors it and those before it take.
+ */
+export const ASIDE = { at: 0, length: 1, word: 2, slots: 3, words: 4 } as const;
+
+/** Most that are kept aside: as many buffers are taken off a ring at a time. */
+export const MAX_ASIDE = 1024;
+
+/** Byte offsets in the block of what follows its words, and bytes of all. */
+export const REGIONS_AT = BLOCK.words * 4;
+export const ASIDE_AT = REGIONS_AT + MAX_REGIONS * REGION.words * 4;
+export const BLOCK_BYTES = ASIDE_AT + MAX_ASIDE * ASIDE.words * 4;
 
 /** Counters of an rx queue beyond the common ones: why a packet of the guest went no further. */
 export const VHOST_RX_NAMES = ['runt', 'oversize', 'chain', 'address', 'header', 'disabled'] as const;

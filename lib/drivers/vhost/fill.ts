@@ -7,10 +7,15 @@ import type { World } from './world.ts';
 const ONE_BUFFER = 1 << 16;
 
 export interface Fill {
-  /** Buffers are in that window from now on. */
-  into(window: number): void;
-  /** Writes the header to byte `at` of the window, the packet of `length` bytes at arena offset `from` after it, and nothing else. */
-  put(at: number, from: number, length: number): void;
+  /** No region is known yet. With `logged` none ever is: each page that is written is marked on the careful way. */
+  attach(logged: boolean): void;
+  /** Remembers the region that was looked up last: buffers are mostly in one. */
+  remember(): void;
+  /**
+   * Writes the header and the packet of `length` bytes at arena offset `from` to the buffer of `room` bytes at a guest
+   * address, and not a byte more. False when that needs the careful way; nothing has been done then.
+   */
+  put(low: number, high: number, room: number, from: number, length: number): boolean;
 }
 
 /** Makes it. */
@@ -18,13 +23,38 @@ export function makeFill({ regions, words, longs, bytes }: World): Fill {
   let to32 = regions.i32[0];
   let to64 = regions.i64[0];
   let to8 = regions.u8[0];
+  let regionLow = 0;
+  let regionHigh = 0;
+  let regionBytes = 0;
+  let delta = 0;
+  let never = false;
   return {
-    into(window) {
+    attach(logged) {
+      never = logged;
+      regionBytes = 0;
+    },
+    remember() {
+      const { window } = regions;
       to32 = regions.i32[window];
       to64 = regions.i64[window];
       to8 = regions.u8[window];
+      regionLow = regions.low;
+      regionHigh = regions.high;
+      regionBytes = never ? 0 : regions.bytes;
+      delta = regions.delta;
     },
-    put(at, from, length) {
+    put(low, high, room, from, length) {
+      const into = (low - regionLow) | 0;
+      const at = (low + delta) | 0;
+      if (
+        high !== regionHigh ||
+        room < ((length + NET_HDR_BYTES) | 0) ||
+        into < 0 ||
+        into > ((regionBytes - room) | 0) ||
+        (at & 3) !== 0
+      ) {
+        return false;
+      }
       let h = at >>> 2;
       to32[h] = 0;
       h = (h + 1) | 0;
@@ -71,6 +101,7 @@ export function makeFill({ regions, words, longs, bytes }: World): Fill {
         to8[t] = bytes[s];
         s = (s + 1) | 0;
       }
+      return true;
     },
   };
 }

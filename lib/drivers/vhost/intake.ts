@@ -1,7 +1,7 @@
 /** The careful way in: a packet from any chain of buffers, counted by the reason why it is none. Data half. */
 import { MIN_FRAME_LENGTH } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
-import { VHOST_RX } from './block.ts';
+import { BLOCK, RING_F, VHOST_RX } from './block.ts';
 import { CHAIN, type Chain } from './chain.ts';
 import { makeGather } from './gather.ts';
 import { obeyHeader } from './header.ts';
@@ -12,12 +12,12 @@ export interface Intake {
    * Takes the packet in `chain` into the frame at arena offset `frame`. Returns its length; 0 when it was counted as
    * something else.
    */
-  take(chain: Chain, frame: number, csum: boolean): number;
+  take(chain: Chain, frame: number): number;
 }
 
 /** Makes it. */
 export function makeIntake(world: World): Intake {
-  const { plan, context, count, words } = world;
+  const { plan, context, count, block, words } = world;
   const views = { i32: words, view: new DataView(context.memory) };
   const gather = makeGather(world, plan.maxLength);
 
@@ -35,7 +35,8 @@ export function makeIntake(world: World): Intake {
   }
 
   return {
-    take(chain, frame, csum) {
+    take(chain, frame) {
+      const csum = (block[BLOCK.flags] & RING_F.csum) !== 0;
       let reason = collect(chain, frame);
       const length = (gather.total - NET_HDR_BYTES) | 0;
       if (reason === 0 && length < MIN_FRAME_LENGTH) reason = VHOST_RX.runt;

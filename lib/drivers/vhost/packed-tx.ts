@@ -1,5 +1,139 @@
-import type { TxRing } from './rings.ts';
-import type { World } from './world.ts';
-export function makePackedTx(_world: World): TxRing {
-  return { attach() {}, transmit: () => 0, kick() {} };
+/** Packed rings: what we transmit, and the guest receives. Data half. */
+import { MIN_FRAME_LENGTH, TX } from '../../queue.ts';
+import { NET_HDR_BYTES } from '../../virtio/net.ts';
+import { BLOCK, MAX_ASIDE, RING_F } from './block.ts';
+import { makeFill } from './fill.ts';
+import { INDIRECT, makePackedRing, NEXT, type PackedRing, WRITE } from './packed-ring.ts';
+import type { Buffers, TxRing } from './rings.ts';
+import { makeSender, SENT } from './sender.ts';
+import { fail, type World } from './world.ts';
+
+/** What of a descriptor's flags matters: one buffer for the device to write has WRITE alone. */
+const KIND = NEXT | WRITE | INDIRECT;
+
+/** The ring's buffers. */
+function packedBuffers(world: World, ring: PackedRing): Buffers {
+  // How many used descriptors were kept aside before those of the packet at hand.
+  let before = 0;
+  const { chain } = ring;
+
+  /** Ends the open chain and keeps it aside. */
+  function put(length: number, flags: number): boolean {
+    if (chain.end()) return ring.use(chain.id, length, flags, chain.slots);
+    fail(world, world.block[BLOCK.broken]);
+    return false;
+  }
+
+  return {
+    chain,
+    open() {
+      if (world.block[BLOCK.broken] !== 0 || ring.aside === MAX_ASIDE || ring.peek() === 0) return false;
+      chain.start(ring.last);
+      return true;
+    },
+    keep: (length) => put(length, WRITE),
+    // Also when more can't be kept: a packet of a thousand buffers is none.
+    get exhausted() {
+      return before === 0 && (ring.left === 0 || ring.aside === MAX_ASIDE);
+    },
+    commit() {
+      before = ring.aside;
+    },
+    release() {
+      ring.forget(before);
+    },
+    waste() {
+      ring.empty(before);
+      put(0, 0);
+      before = ring.aside;
+    },
+  };
+}
+
+/** Makes the packed half of a tx queue. */
+export function makePackedTx(world: World): TxRing {
+  const { plan, context, count, block } = world;
+  const { stack } = context;
+  const ring = makePackedRing(world);
+  const fill = makeFill(world);
+  const buffers = packedBuffers(world, ring);
+  const sender = makeSender(world, buffers);
+  const span = plan.maxLength - MIN_FRAME_LENGTH;
+  let enabled = false;
+  let mergeable = false;
+  /** Used descriptors since the last interrupt. */
+  let unseen = 0;
+  /** Of the burst at hand: packets that came to nothing, and bytes of the others. */
+  let failed = 0;
+  let sum = 0;
+
+  function slow(frame: number, length: number): number {
+    buffers.commit();
+    const sent = sender.send(frame, length, mergeable);
+    fill.remember();
+    return sent;
+  }
+
+  /** Sends frames [from, to); returns the first one that was not accepted. */
+  function sendAll(offsets: Int32Array, lengths: Int32Array, from: number, to: number): number {
+    const { desc32, desc } = ring;
+    let i = from;
+    for (; i < to; i = (i + 1) | 0) {
+      const length = lengths[i];
+      if ((length - MIN_FRAME_LENGTH) >>> 0 > span) {
+        count(length < MIN_FRAME_LENGTH ? TX.runt : TX.oversize, 1);
+        failed = (failed + 1) | 0;
+        continue;
+      }
+      const word = ring.peek();
+      if (word === 0) break;
+      const d = (desc + (ring.last << 2)) | 0;
+      if (
+        (word & KIND) === WRITE &&
+        ring.aside < MAX_ASIDE &&
+        fill.put(desc32[d], desc32[(d + 1) | 0], desc32[(d + 2) | 0], offsets[i], length)
+      ) {
+        ring.use(word, (length + NET_HDR_BYTES) | 0, WRITE, 1);
+      } else {
+        const sent = slow(offsets[i], length);
+        if (sent === SENT.full) break;
+        if (sent === SENT.refused) {
+          failed = (failed + 1) | 0;
+          continue;
+        }
+      }
+      sum = (sum + length) | 0;
+    }
+    return i;
+  }
+
+  return {
+    attach() {
+      const flags = block[BLOCK.flags];
+      enabled = (flags & RING_F.enabled) !== 0;
+      mergeable = (flags & RING_F.mergeable) !== 0;
+      fill.attach((flags & RING_F.log) !== 0);
+      unseen = 0;
+      ring.attach();
+    },
+    transmit({ offsets, lengths }, from, to) {
+      if (!enabled || block[BLOCK.broken] !== 0) return 0;
+      failed = 0;
+      sum = 0;
+      const stop = sendAll(offsets, lengths, from, to < lengths.length ? to : lengths.length);
+      unseen = (unseen + ring.publish()) | 0;
+      const n = (stop - from) | 0;
+      if (n <= 0) return 0;
+      stack.give(offsets, from, stop);
+      count(TX.packets, n);
+      count(TX.bytes, sum);
+      count(TX.completed, (n - failed) | 0);
+      return n;
+    },
+    kick() {
+      if (unseen === 0) return;
+      ring.interrupt(unseen);
+      unseen = 0;
+    },
+  };
 }

@@ -2,7 +2,7 @@
 
 import type { PeerRegion, RingSetup } from '../../vhost-user/types.ts';
 import { hasFeature } from '../../virtio/features.ts';
-import { BLOCK, MAX_REGIONS, REGION, RING_F } from './block.ts';
+import { BLOCK, MAX_REGIONS, REGION, REGIONS_AT, RING_F } from './block.ts';
 
 /** Guest addresses are cut here, so that the high half is the same all over a piece. */
 const CUT = 2 ** 32;
@@ -74,7 +74,7 @@ export function programRing(memory: SharedArrayBuffer, block: number, ring: Ring
 
 function programRegions(memory: SharedArrayBuffer, block: number, regions: readonly PeerRegion[]): void {
   const pieces = cutRegions(regions);
-  const table = new Int32Array(memory, block + BLOCK.words * 4, MAX_REGIONS * REGION.words);
+  const table = new Int32Array(memory, block + REGIONS_AT, MAX_REGIONS * REGION.words);
   pieces.forEach(({ gpa, bytes, window, offset }, i) => {
     const at = i * REGION.words;
     table[at + REGION.low] = low(gpa);

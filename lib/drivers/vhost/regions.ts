@@ -1,5 +1,5 @@
 /** Guest addresses to places in the peer's windows. Data half. */
-import { BLOCK, REGION } from './block.ts';
+import { BLOCK, MAX_REGIONS, REGION, REGIONS_AT } from './block.ts';
 
 /** A peer's memory as a queue sees it. What `find` found stays in `window`, `offset` and `room`. */
 export interface Regions {
@@ -26,7 +26,7 @@ export interface Regions {
 /** Makes the view of `windows` through the table behind the block at arena offset `block`. */
 export function makeRegions(memory: SharedArrayBuffer, block: number, windows: readonly SharedArrayBuffer[]): Regions {
   const words = new Int32Array(memory, block, BLOCK.words);
-  const table = new Int32Array(memory, block + BLOCK.words * 4);
+  const table = new Int32Array(memory, block + REGIONS_AT, MAX_REGIONS * REGION.words);
   let count = 0;
 
   /** Index in the table of the last region that does not begin above the address, or -1. */

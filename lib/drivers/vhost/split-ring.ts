@@ -1,9 +1,9 @@
 /** A split virtqueue from the device's side (virtio 1.2 §2.7): areas, indices, notifications, chains. Data half. */
 import { indexAccess16, storeFence } from '../../arena/order.ts';
 import { AVAIL, DESC_F, NO_INTERRUPT, NO_NOTIFY, USED } from '../../virtio/ring.ts';
-import { BLOCK, RING_F } from './block.ts';
+import { BLOCK, BROKEN, RING_F } from './block.ts';
 import { CHAIN, type Chain, makeTable } from './chain.ts';
-import type { World } from './world.ts';
+import { fail, type World } from './world.ts';
 
 /** More used elements than any ring has: whatever the driver waits for is among them. */
 const ALL = 0x1_0000;
@@ -25,16 +25,20 @@ export interface SplitRing {
   attach(): void;
   /** Buffers that the driver has made available, more than `size` when it cannot be believed. */
   pending(): number;
-  /** `taken` buffers are done with, and `written` used elements written: moves the used index, which the driver then sees. */
-  publish(taken: number, written: number): void;
+  /** Buffers taken since the last `publish`: as many used elements are written, and seen by nobody. */
+  taken: number;
+  /** Head of the next buffer; -1 when it is none, and the ring is broken. There must be one. */
+  head(): number;
+  /** It was used, `length` bytes written. */
+  use(head: number, length: number): void;
+  /** Nothing was written to the `at`th buffer after those that are published. */
+  unwrite(at: number): void;
+  /** Moves the used index over what was taken: the driver sees it. Returns how many elements that were. */
+  publish(): number;
   /** Interrupts the driver if it wants to know of the `written` used elements that were published last. */
   interrupt(written: number): void;
   /** Asks for notifications, or asks for none. */
   want(on: boolean): void;
-  /** Writes used element `at` places after the next. */
-  use(at: number, head: number, length: number): void;
-  /** Makes the element that `use` wrote there say that nothing was written to its buffer. */
-  unuse(at: number): void;
   /** Starts the chain of `head`. */
   readonly chain: Chain & { start(head: number): void };
 }
@@ -52,6 +56,13 @@ export function makeSplitRing(world: World): SplitRing {
   let call = -1;
   const logged = (): boolean => (flags & RING_F.log) !== 0;
 
+  function markUsed(from: number, n: number, mask: number): void {
+    for (let i = 0; i < n; i = (i + 1) | 0) {
+      log.markUsed(USED.ring + ((from + i) & mask) * USED.elemBytes, USED.elemBytes);
+    }
+    log.markUsed(USED.idx, 2);
+  }
+
   const ring: SplitRing = {
     desc32: none32,
     desc: 0,
@@ -62,6 +73,7 @@ export function makeSplitRing(world: World): SplitRing {
     size: 1,
     last: 0,
     next: 0,
+    taken: 0,
     attach() {
       flags = block[BLOCK.flags];
       call = block[BLOCK.call];
@@ -77,6 +89,7 @@ export function makeSplitRing(world: World): SplitRing {
       ring.used = (block[BLOCK.device] + USED.ring) >>> 2;
       ring.last = block[BLOCK.avail];
       ring.next = block[BLOCK.used];
+      ring.taken = 0;
       // A worker before us may have written elements and not got to the index.
       store(used16, usedIdx, ring.next);
       ring.want(false);
@@ -84,22 +97,36 @@ export function makeSplitRing(world: World): SplitRing {
       ring.interrupt(ALL);
     },
     pending: () => (load(ring.avail16, availIdx) - ring.last) & 0xffff,
-    publish(taken, written) {
+    head() {
+      const head = ring.avail16[(ring.avail + ((ring.last + ring.taken) & (ring.size - 1))) | 0];
+      if (head < ring.size) return head;
+      fail(world, BROKEN.head);
+      return -1;
+    },
+    use(head, length) {
+      const element = (ring.used + (((ring.next + ring.taken) & (ring.size - 1)) << 1)) | 0;
+      ring.used32[element] = head;
+      ring.used32[(element + 1) | 0] = length;
+      ring.taken = (ring.taken + 1) | 0;
+    },
+    unwrite(at) {
+      ring.used32[(ring.used + (((ring.next + at) & (ring.size - 1)) << 1) + 1) | 0] = 0;
+    },
+    publish() {
+      const { taken, next: from, size } = ring;
+      ring.taken = 0;
       ring.last = (ring.last + taken) & 0xffff;
-      const from = ring.next;
-      ring.next = (from + written) & 0xffff;
+      ring.next = (from + taken) & 0xffff;
       // Ours first: a worker that takes over must never write again what the driver has seen.
       block[BLOCK.avail] = ring.last;
       block[BLOCK.used] = ring.next;
       // The elements before the index, §2.7.8.2: the driver reads them once it sees the index move.
       store(used16, usedIdx, ring.next);
-      if (!logged()) return;
-      const mask = ring.size - 1;
-      for (let i = 0; i < written; i = (i + 1) | 0) log.markUsed(USED.ring + ((from + i) & mask) * USED.elemBytes, 8);
-      log.markUsed(USED.idx, 2);
+      if (logged()) markUsed(from, taken, size - 1);
+      return taken;
     },
     interrupt(written) {
-      if (call < 0) return;
+      if (call < 0 || written === 0) return;
       // The index before the driver's wish is read, while the driver writes its wish before it reads the index.
       storeFence(block, BLOCK.fence, 0);
       if ((flags & RING_F.eventIdx) === 0) {
@@ -117,14 +144,6 @@ export function makeSplitRing(world: World): SplitRing {
       // Not wanted: an index just passed, which comes again after 65,535 more.
       const event = on ? ring.last : (ring.last - 1) & 0xffff;
       store(used16, ((ring.used << 1) + (ring.size << 2)) | 0, event);
-    },
-    use(at, head, length) {
-      const element = (ring.used + (((ring.next + at) & (ring.size - 1)) << 1)) | 0;
-      ring.used32[element] = head;
-      ring.used32[(element + 1) | 0] = length;
-    },
-    unuse(at) {
-      ring.used32[(ring.used + (((ring.next + at) & (ring.size - 1)) << 1) + 1) | 0] = 0;
     },
     chain: makeChain(),
   };

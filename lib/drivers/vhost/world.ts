@@ -37,3 +37,9 @@ export function makeWorld(plan: QueuePlan, context: QueueContext): World {
     bytes: new Uint8Array(memory),
   };
 }
+
+/** The ring cannot be believed any more: nothing is done with it until it is set up anew, and the front end is told. */
+export function fail({ block, context }: World, reason: number): void {
+  block[BLOCK.broken] = reason;
+  if (block[BLOCK.err] >= 0) context.kick(block[BLOCK.err]);
+}

@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { MANY_REGIONS, packet, VhostWorld } from '../../fakes/vhost-world.ts';
 import { packetsOf, scatterBytes, withHeader } from '../../fakes/virtio-driver.ts';
 
-describe('split rx', () => {
+describe.each([false, true])('rx, packed %s', (packed) => {
   it('receives packets of all lengths', () => {
-    const world = new VhostWorld('rx');
+    const world = new VhostWorld('rx', { packed });
     const rx = world.rx();
     const sent: Uint8Array[] = [];
     for (let length = 14; length <= 1518; length += 7) {
@@ -20,7 +20,7 @@ describe('split rx', () => {
     expect(world.guest.damage()).toEqual([]);
   });
   it('any layout', () => {
-    const world = new VhostWorld('rx', { regions: MANY_REGIONS });
+    const world = new VhostWorld('rx', { packed, regions: MANY_REGIONS });
     const rx = world.rx();
     for (let n = 1; n < 40; n++) {
       const p = packet(200 + n, n);
@@ -30,7 +30,7 @@ describe('split rx', () => {
         Array.from({ length: n % 13 }, () => 1 + (n % 5)),
         n % 4,
       );
-      world.driver.add(pieces, { indirect: n % 3 === 0 ? -1 : n % 3 === 1 ? 1 : 0 });
+      world.driver.add(pieces, { indirect: n % 3 === 0 ? -1 : n % 3 === 1 ? (packed ? 0 : 1) : 0 });
       expect(world.receiveAll(rx)).toEqual([p]);
       world.driver.reap();
     }
@@ -38,9 +38,9 @@ describe('split rx', () => {
   });
 });
 
-describe('split tx', () => {
+describe.each([false, true])('tx, packed %s', (packed) => {
   it('sends packets of all lengths', () => {
-    const world = new VhostWorld('tx');
+    const world = new VhostWorld('tx', { packed });
     const tx = world.tx();
     for (let length = 14; length <= 1518; length += 7) {
       const p = packet(length, length);
@@ -56,7 +56,7 @@ describe('split tx', () => {
     expect(world.guest.damage()).toEqual([]);
   });
   it('mergeable', () => {
-    const world = new VhostWorld('tx', { mergeable: true, regions: MANY_REGIONS });
+    const world = new VhostWorld('tx', { packed, mergeable: true, regions: MANY_REGIONS });
     const tx = world.tx();
     for (let n = 0; n < 30; n++) {
       for (let i = 0; i < 40; i++)
