@@ -38,11 +38,12 @@ export function makeBenchGuest(
   const driver = desc + areas.desc.bytes;
   const device = (driver + areas.driver.bytes + 63) & -64;
   const writes = direction === 'tx';
+  const capacity = writes ? 1536 : length + 12;
   for (let i = 0; i < size; i++) {
     const d = (desc + i * 16) >>> 2;
     words[d] = 0x1_0000 + i * BUFFER + BEFORE_HEADER;
     words[d + 1] = 1;
-    words[d + 2] = writes ? 1536 : length + 12;
+    words[d + 2] = capacity;
     words[d + 3] = packed ? i | ((writes ? 2 : 0) << 16) : writes ? 2 : 0;
     if (!packed) halves[((driver + 4) >>> 1) + i] = i;
   }
@@ -78,7 +79,6 @@ export function makeBenchGuest(
   else halves[driver >>> 1] = 1;
   let next = 0;
   let wrap = 1;
-  const flagsAt = (i: number) => (desc >>> 1) + i * 8 + 7;
   return {
     plan: {
       module: '',
@@ -109,9 +109,10 @@ export function makeBenchGuest(
         return;
       }
       for (let k = 0; k < n; k++) {
-        const at = flagsAt(next);
-        if (writes) words[(desc + next * 16 + 8) >>> 2] = 1536;
-        halves[at] = (writes ? 2 : 0) | (wrap << 7) | ((1 - wrap) << 15);
+        // Length, then id and flags in one store, as a driver would.
+        const d = (desc + next * 16) >>> 2;
+        words[d + 2] = capacity;
+        words[d + 3] = next | (((writes ? 2 : 0) | (wrap << 7) | ((1 - wrap) << 15)) << 16);
         next++;
         if (next === size) {
           next = 0;

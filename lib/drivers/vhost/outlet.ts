@@ -9,7 +9,7 @@ export const OUTLET = { chain: -1, address: -2, tooSmall: -3 } as const;
 
 export interface Outlet {
   /** Bytes that are still to be written, the header's among them. */
-  readonly left: number;
+  left(): number;
   begin(frame: number, length: number): void;
   /**
    * Writes what is left into the buffers of `chain`; returns how many bytes that took, or one of `OUTLET`. With mergeable
@@ -24,14 +24,12 @@ export interface Outlet {
 export function makeOutlet(world: World): Outlet {
   const scatter = makeScatter(world);
   return {
-    get left() {
-      return scatter.left;
-    },
+    left: () => scatter.left,
     begin: scatter.begin,
     finish: scatter.finish,
     fill(chain, mergeable) {
       const before = scatter.left;
-      const first = scatter.untouched;
+      const first = scatter.untouched();
       while (scatter.left > 0) {
         const what = chain.next();
         if (what === CHAIN.end) break;

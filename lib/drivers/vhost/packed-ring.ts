@@ -46,7 +46,7 @@ export interface PackedRing {
   /** Keeps aside that the buffer `id` of `slots` descriptors at `last` was used, and goes on to the next. False when no more can be. */
   use(id: number, length: number, flags: number, slots: number): boolean;
   /** How many are kept aside; forgets those after the first `count`, which are available again. */
-  readonly aside: number;
+  aside: number;
   forget(count: number): void;
   /** Says that nothing was written to the buffers that were kept aside after the first `count`. */
   empty(count: number): void;
@@ -74,7 +74,6 @@ export function makePackedRing(world: World): PackedRing {
   let call = -1;
   let next = 0;
   let usedFlags = 0;
-  let aside = 0;
   let usedSlots = 0;
   // Where `forget` goes back to.
   const origin = { last: 0, fresh: 0, next: 0, usedFlags: 0 };
@@ -98,7 +97,7 @@ export function makePackedRing(world: World): PackedRing {
   }
 
   function begin(): void {
-    aside = 0;
+    ring.aside = 0;
     usedSlots = 0;
     ring.left = ring.size;
     origin.last = ring.last;
@@ -132,6 +131,7 @@ export function makePackedRing(world: World): PackedRing {
     last: 0,
     fresh: 0,
     left: 0,
+    aside: 0,
     attach() {
       flags = block[BLOCK.flags];
       call = block[BLOCK.call];
@@ -159,22 +159,19 @@ export function makePackedRing(world: World): PackedRing {
       return ring.left > 0 && (word & BOTH) === ring.fresh ? word : 0;
     },
     use(id, length, descFlags, slots) {
-      if (aside === MAX_ASIDE) return false;
-      const e = aside * ASIDE.words;
+      if (ring.aside === MAX_ASIDE) return false;
+      const e = ring.aside * ASIDE.words;
       list[e] = next;
       list[(e + 1) | 0] = length;
       list[(e + 2) | 0] = (id & 0xffff) | descFlags | usedFlags;
       list[(e + 3) | 0] = (usedSlots + slots) | 0;
-      aside = (aside + 1) | 0;
+      ring.aside = (ring.aside + 1) | 0;
       step(slots);
       return true;
     },
-    get aside() {
-      return aside;
-    },
     forget(count) {
       const slots = count === 0 ? 0 : list[(count - 1) * ASIDE.words + ASIDE.slots];
-      aside = count;
+      ring.aside = count;
       usedSlots = 0;
       ring.left = ring.size;
       ring.last = origin.last;
@@ -184,21 +181,21 @@ export function makePackedRing(world: World): PackedRing {
       step(slots);
     },
     empty(count) {
-      for (let i = count; i < aside; i = (i + 1) | 0) {
+      for (let i = count; i < ring.aside; i = (i + 1) | 0) {
         list[i * ASIDE.words + ASIDE.length] = 0;
         list[i * ASIDE.words + ASIDE.word] &= ~WRITE;
       }
     },
     publish() {
       const slots = usedSlots;
-      if (aside > 0) {
+      if (ring.aside > 0) {
         // These together, as above: from here on it is done, by us or by the worker after us.
         block[BLOCK.avail] = ring.last;
         block[BLOCK.availWrap] = wrapOf(ring.fresh);
         block[BLOCK.used] = next;
         block[BLOCK.usedWrap] = usedFlags === 0 ? 0 : 1;
-        block[BLOCK.commit] = aside;
-        write(aside);
+        block[BLOCK.commit] = ring.aside;
+        write(ring.aside);
       }
       begin();
       return slots;

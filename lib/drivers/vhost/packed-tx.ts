@@ -33,9 +33,7 @@ function packedBuffers(world: World, ring: PackedRing): Buffers {
     },
     keep: (length) => put(length, WRITE),
     // Also when more can't be kept: a packet of a thousand buffers is none.
-    get exhausted() {
-      return before === 0 && (ring.left === 0 || ring.aside === MAX_ASIDE);
-    },
+    exhausted: () => before === 0 && (ring.left === 0 || ring.aside === MAX_ASIDE),
     commit() {
       before = ring.aside;
     },

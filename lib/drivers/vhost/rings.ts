@@ -33,7 +33,7 @@ export interface Buffers {
   /** Keeps the open one, with `length` bytes written. False when no more can be kept. */
   keep(length: number): boolean;
   /** True when those that are kept are all that the ring can have: the driver has nothing to add. */
-  readonly exhausted: boolean;
+  exhausted(): boolean;
   /** Those that are kept are used. */
   commit(): void;
   /** They are available again, and the open one too. */

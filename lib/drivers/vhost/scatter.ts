@@ -13,7 +13,7 @@ export interface Scatter {
   /** Bytes that are still to be written. */
   left: number;
   /** True until something was written. */
-  readonly untouched: boolean;
+  untouched(): boolean;
   /** The packet of `length` bytes at arena offset `frame` comes next. */
   begin(frame: number, length: number): void;
   /**
@@ -59,9 +59,7 @@ export function makeScatter(world: World): Scatter {
 
   const scatter: Scatter = {
     left: 0,
-    get untouched() {
-      return written === 0;
-    },
+    untouched: () => written === 0,
     begin(offset, length) {
       frame = offset;
       written = 0;

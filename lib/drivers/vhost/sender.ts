@@ -28,9 +28,9 @@ export function makeSender(world: World, buffers: Buffers): Sender {
       let taken = 0;
       outlet.begin(frame, length);
       // Each turn takes a buffer off the ring.
-      while (outlet.left > 0) {
+      while (outlet.left() > 0) {
         if (!buffers.open()) {
-          if (buffers.exhausted) return refuse();
+          if (buffers.exhausted()) return refuse();
           buffers.release();
           return SENT.full;
         }

@@ -31,9 +31,7 @@ function splitBuffers(ring: SplitRing, most: () => number): Buffers {
       kept = (kept + 1) | 0;
       return true;
     },
-    get exhausted() {
-      return kept === ring.size;
-    },
+    exhausted: () => kept === ring.size,
     commit() {
       kept = 0;
     },
