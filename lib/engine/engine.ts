@@ -10,6 +10,7 @@ import { loopDriver } from '../drivers/loop/device.ts';
 import { nullDriver } from '../drivers/null/device.ts';
 import { pairDriver } from '../drivers/pair/device.ts';
 import { pcapDriver } from '../drivers/pcap/device.ts';
+import { vhostDriver } from '../drivers/vhost/device.ts';
 import { virtioNetDriver } from '../drivers/virtio-net/device.ts';
 import { xdpDriver } from '../drivers/xdp/device.ts';
 import { FILE_ENUMERATOR_API, fileClass } from '../enumerators/file.ts';
@@ -75,8 +76,8 @@ export class Engine {
     this.framework.registerDevio(xskDevio(arena, means.frames, netdevs, NETDEV_ENUMERATOR_API));
     for (const make of [vhostUserDevio, vhostDevio])
       this.framework.registerDevio(make(arena, means.frames, SOCKET_ENUMERATOR_API));
-    for (const driver of [nullDriver(), loopDriver(), pairDriver(), pcap, xdpDriver(), virtioNetDriver()])
-      this.framework.registerDriver(driver);
+    const plain = [nullDriver(), loopDriver(), pairDriver(), xdpDriver(), virtioNetDriver(), vhostDriver()];
+    for (const driver of [pcap, ...plain]) this.framework.registerDriver(driver);
   }
 
   /** The arena, for drivers of your own. */
