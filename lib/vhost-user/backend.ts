@@ -9,6 +9,9 @@ import type { RingOwner } from './types.ts';
 /** How many may be connected and have said nothing yet: none of them is in the way of the one that speaks. */
 const MOST_CALLERS = 64;
 
+/** How long a front end that has gone may take to be noticed before who comes instead is sent away. */
+const SUCCESSION_MS = 50;
+
 /** What was asked for, and what it works with. */
 export interface BackEndOptions {
   readonly native: Native;
@@ -63,8 +66,12 @@ export class BackEnd {
     this.callers.set(session, done);
   }
 
-  /** The first to speak is the front end. Who speaks while it is served is sent away; while it goes, waits. */
+  /**
+   * The first to speak is the front end. Who speaks while it is served is sent away; while it goes, waits. That it has gone
+   * may be heard a little after who comes instead.
+   */
   private async admit(session: Session): Promise<boolean> {
+    if (this.current?.ended === false) await new Promise((resolve) => setTimeout(resolve, SUCCESSION_MS));
     while (this.current?.ended === true) await this.callers.get(this.current);
     if (this.current !== undefined || this.meeting === undefined) return false;
     this.current = session;

@@ -4,9 +4,13 @@ import { connectUnix } from '../unix/connect.ts';
 import type { UnixConnection } from '../unix/connection.ts';
 import { UnixListener } from '../unix/listener.ts';
 
-/** Between two calls: doubled each time, and after a connection that lasted the first one again. */
-const FIRST_MS = 100;
-const MOST_MS = 1000;
+/**
+ * Between two calls: doubled each time, and after a connection that lasted the first one again. A call that nobody hears
+ * costs next to nothing, and who comes back is to be met soon.
+ */
+const FIRST_MS = 50;
+const MOST_MS = 200;
+const LASTED_MS = 1000;
 
 /** Where, in which role, and who is told. */
 export interface MeetingOptions {
@@ -67,7 +71,7 @@ export class Meeting {
   /** The connection has ended, or was no good: there may be another. A listener hears of it by itself. */
   again(): void {
     if (!this.open || this.listener !== undefined || this.timer !== undefined) return;
-    if (this.since > 0 && performance.now() - this.since > MOST_MS) this.wait = FIRST_MS;
+    if (this.since > 0 && performance.now() - this.since > LASTED_MS) this.wait = FIRST_MS;
     this.since = 0;
     this.timer = setTimeout(() => {
       this.timer = undefined;

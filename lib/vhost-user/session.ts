@@ -89,8 +89,13 @@ export class Session {
 
   private async read(startMs?: number): Promise<RawMessage | undefined> {
     const { native, withinMs } = this.means;
+    const close = (fd: number) => native.close(fd);
     try {
-      return await readMessage(this.connection, 'request', (fd) => native.close(fd), { startMs, withinMs });
+      const message = await readMessage(this.connection, 'request', close, { startMs, withinMs });
+      if (!this.ending) return message;
+      // It has hung up since.
+      message?.fds.forEach(close);
+      return undefined;
     } catch (error) {
       this.end((error as Error).message);
       return undefined;
