@@ -430,3 +430,40 @@ it('tells a failed call from other errors', () => {
     errno: -constants.errno.ENOMEM,
   });
 });
+
+describe('fds', () => {
+  it('come as pairs of connected sockets, non-blocking and close-on-exec', () => {
+    const [a, b] = native.socketPair();
+    writeSync(a, 'x');
+    const byte = Buffer.alloc(2);
+    expect(readSync(b, byte)).toBe(1);
+    expect(() => readSync(b, byte)).toThrow('EAGAIN');
+    for (const fd of [a, b]) {
+      const flags = Number.parseInt(/^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))![1]!, 8);
+      expect(flags & 0o2004000).toBe(0o2004000);
+      closeSync(fd);
+    }
+  });
+
+  it('can be replaced under their number', () => {
+    const [one, two] = [native.eventfd(), native.eventfd()];
+    native.replaceFd(one, two);
+    native.notify(one);
+    const count = Buffer.alloc(8);
+    readSync(two, count);
+    expect(count[0]).toBe(1);
+    expect(failure(() => native.replaceFd(one, 99_999))).toBe('dup3 EBADF');
+    for (const fd of [one, two]) closeSync(fd);
+  });
+
+  it('can be made non-blocking, and have seals or none', () => {
+    expect(failure(() => native.setNonblocking(99_999))).toBe('fcntl(F_SETFL) EBADF');
+    const fd = native.mapMemory(arena, 0, PAGE, false);
+    expect(native.fileSeals(fd) & 7).toBe(7);
+    native.unmap(arena, 0, PAGE);
+    closeSync(fd);
+    const file = openSync(inFolder('no-seals'), 'w+');
+    expect(native.fileSeals(file)).toBe(0);
+    closeSync(file);
+  });
+});
