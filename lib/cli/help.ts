@@ -16,6 +16,12 @@ Port names:
                              [,match=udp/53+…][,closed=1][,force=1]
                              [,checksum=fill|keep]
                              [,grant=PATH]: by linecard grant, without root
+  virtio-user:PATH           a vhost-user socket, as the driver's end
+                             [,server=1][,queues=N][,packed=1][,mac=…]
+                             [,mtu=N][,wait=SECONDS][,mergeable=0]
+  vhost-user:PATH            the same, as the device's end: for virtual
+                             machines [,client=1][,queues=N][,mac=…][,mtu=N]
+                             [,memory=GIB][,uid=N][,packed=0][,mergeable=0]
 `;
 
 /** What the exit code says. */

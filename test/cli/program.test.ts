@@ -52,7 +52,7 @@ describe('help', () => {
     const engine = await openEngine({ frames: 1 });
     const kinds = engine.framework
       .enumerators()
-      .flatMap(({ portNames = '' }) => [...portNames.matchAll(/([a-z]+):/g)].map(([, kind]) => kind));
+      .flatMap(({ portNames = '' }) => [...portNames.matchAll(/([a-z-]+):/g)].map(([, kind]) => kind));
     await engine.close();
     expect(kinds.length).toBeGreaterThan(3);
     for (const kind of kinds) expect(PORT_NAMES_HELP).toMatch(new RegExp(`^  ${kind}:`, 'm'));

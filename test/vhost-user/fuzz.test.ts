@@ -113,6 +113,7 @@ it(`${MESSAGES} random messages: fds and memory are as before, and a good front 
 
   const before = openFds().size;
   let sessions = 0;
+  let rss = 0;
   for (let sent = 0; sent < MESSAGES; ) {
     const front =
       r.below(4) === 0
@@ -140,6 +141,9 @@ it(`${MESSAGES} random messages: fds and memory are as before, and a good front 
     await waitFor('it has gone', () => w.owner.log.at(-1)?.startsWith('disconnected') === true);
     w.owner.log.length = 0;
     await waitFor('all that came is closed', () => openFds().size === before);
+    // The first rounds are code that gets warm, and heaps that grow to their size.
+    if (sessions === 300) rss = process.memoryUsage.rss();
+    if (sessions > 300) expect(process.memoryUsage.rss() - rss).toBeLessThan(64 * 1024 * 1024);
   }
   for (const fd of [socket, other]) closeSync(fd);
 }, 900_000);
