@@ -4,9 +4,24 @@
  */
 
 /**
+ * Added to the length of an entry whose packet goes on in the next entry. Such a length is no possible one for whoever
+ * does not know this: `lengths[i] >= MORE` is the question, `lengths[i] & ~MORE` the bytes.
+ */
+export const MORE = 1 << 30;
+
+/** Most segments of a packet: every ring has room for one. A driver's own limit may be lower. */
+export const MAX_SEGMENTS = 64;
+
+/**
  * A burst of frames, as a struct of arrays that is made once and used for ever.
  * `offsets[i]` is the arena offset of the first byte of packet i (a multiple of 4), `lengths[i]` its length in bytes
  * without FCS. Whoever holds an offset owns the frame.
+ *
+ * A packet that does not fit one frame lies in several, its *segments*: consecutive entries, all but the last with
+ * `MORE` (docs/adr/0009-segments.md). The first has an Ethernet header at least, each of the others a byte. A burst neither
+ * begins nor ends inside a packet: `receive` delivers whole packets, `transmit` is offered whole ones. Only a port whose
+ * longest packet does not fit one frame has them: to others each of their entries is `oversize`. Whatever frees, drops or
+ * hands on frames goes entry by entry and need not know; whatever looks into packets does: `RxQueue.segments`.
  */
 export interface Burst {
   readonly size: number;
@@ -19,7 +34,7 @@ export interface Burst {
 export interface RxQueue {
   /**
    * Takes up to `burst.size` frames off the ring into `burst`, from index 0; sets and returns `burst.count`.
-   * The caller owns them. Empty is 0.
+   * The caller owns them. Empty is 0. A packet of more segments than the burst has room for is dropped as `oversize`.
    */
   receive(burst: Burst): number;
   /** From now on `receive` starts nothing new: a source delivers no more, a ring that others feed is still emptied. */
@@ -34,13 +49,16 @@ export interface RxQueue {
   readonly onlyAsleep?: boolean;
   /** True when the source waits for us and loses nothing meanwhile (a file, a generator), false for a wire. */
   readonly patient: boolean;
+  /** True when packets of several segments may come; absent is false. */
+  readonly segments?: boolean | undefined;
 }
 
 /** Where frames go. One worker feeds it. */
 export interface TxQueue {
   /**
-   * Offers `burst` frames [from, to). Returns how many were accepted, in order; they are no longer the caller's.
-   * Full is less than asked, down to 0. An accepted frame of impossible length ends in `failed`, not on the wire.
+   * Offers `burst` frames [from, to), whole packets. Returns how many frames were accepted, in order, and never part of
+   * a packet; they are no longer the caller's. Full is less than asked, down to 0. An accepted packet of impossible
+   * length, or whose last segment is missing, ends in `failed`, not on the wire.
    */
   transmit(burst: Burst, from: number, to: number): number;
   /** Tells the other side about what was transmitted, once per burst and only if it asked. The engine calls it. */
@@ -204,15 +222,27 @@ export const DROP = {
   stopped: 5,
 } as const;
 
-/** Index of each counter that every rx queue has, in `QueuePlan.counterNames`. A driver's own come after them. */
-export const RX = { packets: 0, bytes: 1 } as const;
+/**
+ * Index of each counter that every rx queue has, in `QueuePlan.counterNames`. A driver's own come after them. `packets`
+ * are packets, `extra_frames` the frames that they had beyond one each; every other counter, here, of a tx queue and of
+ * a job, counts frames: those of a packet meet their end together, but are freed one by one.
+ */
+export const RX = { packets: 0, bytes: 1, extra_frames: 2 } as const;
 
 /**
- * Index of each counter that every tx queue has. `packets` were accepted; each of them is then `completed`, failed as
- * `runt` (under 14 bytes), `oversize` (over `maxLength`) or `stopped` (still in the ring when the port stopped), or in
- * flight. A driver's own reasons come after them.
+ * Index of each counter that every tx queue has. `packets` + `extra_frames` were accepted; each of these frames is then
+ * `completed`, failed as `runt` (a packet under 14 bytes), `oversize` (over `maxLength`) or `stopped` (still in the ring
+ * when the port stopped), or in flight. A driver's own reasons come after them.
  */
-export const TX = { packets: 0, bytes: 1, completed: 2, runt: 3, oversize: 4, stopped: 5 } as const;
+export const TX = {
+  packets: 0,
+  bytes: 1,
+  completed: 2,
+  runt: 3,
+  oversize: 4,
+  stopped: 5,
+  extra_frames: 6,
+} as const;
 
 /** Shortest frame: an Ethernet header, in bytes. */
 export const MIN_FRAME_LENGTH = 14;

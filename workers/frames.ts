@@ -47,6 +47,7 @@ export function countRx(rx: RxQueue, count: Adder): RxQueue {
   return {
     fd: rx.fd,
     patient: rx.patient,
+    segments: rx.segments,
     receive(burst) {
       const n = rx.receive(burst);
       if (n > 0) count(delivered, n);

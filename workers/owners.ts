@@ -107,6 +107,7 @@ export function ownedRx(rx: RxQueue, owners: Owners): RxQueue {
     fd: rx.fd,
     onlyAsleep: rx.onlyAsleep ?? false,
     patient: rx.patient,
+    segments: rx.segments,
     receive(burst) {
       const n = rx.receive(burst);
       for (let i = 0; i < n; i++) owners.move(burst.offsets[i], inRing, owners.self, 'receive');

@@ -2,7 +2,7 @@
  * A ring of frames between one producer and one consumer, in shared memory. Data half.
  * Free-running 32-bit indices, each on a cache line of its own; a descriptor is two words: offset, length.
  */
-import type { Burst } from '../queue.ts';
+import { type Burst, MORE } from '../queue.ts';
 import { type IndexAccess, indexAccess, storeFence } from './order.ts';
 
 /** Layout in 32-bit words: who writes what. */
@@ -112,8 +112,13 @@ export function makeRingProducer(
 
 /** The consumer's end. */
 export interface RingConsumer {
-  /** Takes up to `burst.size` frames into `burst` from index 0; returns how many. Does not set `burst.count`. */
+  /**
+   * Takes up to `burst.size` frames into `burst` from index 0, whole packets; returns how many. Does not set
+   * `burst.count`. -1 when the next packet has more segments than the burst has room for: see `discard`.
+   */
   take(burst: Burst): number;
+  /** Takes the next packet out, and gives the offset of each of its frames to `free`; returns how many. */
+  discard(free: (offset: number) => void): number;
   /** Asks to be woken. Returns true when there are frames already. */
   arm(): boolean;
   disarm(): void;
@@ -129,7 +134,16 @@ export function makeRingConsumer(
   const words = new Int32Array(memory, at, RING.first + size * 2);
   const mask = size - 1;
   const first = RING.first;
+  const more = MORE;
   let seen = load(words, RING.producer);
+
+  /** How many of the `n` entries in `lengths`, the last of which has `MORE`, are whole packets; -1 when it is none. */
+  function whole(lengths: Int32Array, n: number): number {
+    let i = n;
+    while (i > 0 && lengths[i - 1] >= MORE) i = (i - 1) | 0;
+    return i > 0 ? i : -1;
+  }
+
   return {
     take(burst) {
       const { offsets, lengths, size: most } = burst;
@@ -163,7 +177,23 @@ export function makeRingConsumer(
         offsets[i] = words[d];
         lengths[i] = words[(d + 1) | 0];
       }
+      if (lengths[(n - 1) | 0] >= more) {
+        n = whole(lengths, n);
+        if (n < 0) return n;
+      }
       // The descriptors were read before the index moves: the producer may overwrite them once it sees it.
+      store(words, RING.consumer, (tail + n) | 0);
+      return n;
+    },
+    discard(free) {
+      const tail = words[RING.consumer];
+      const most = (load(words, RING.producer) - tail) | 0;
+      let n = 0;
+      for (let goesOn = true; goesOn && n < most; n = (n + 1) | 0) {
+        const d = (first + (((tail + n) & mask) << 1)) | 0;
+        free(words[d]);
+        goesOn = words[(d + 1) | 0] >= more;
+      }
       store(words, RING.consumer, (tail + n) | 0);
       return n;
     },

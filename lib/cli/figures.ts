@@ -75,7 +75,7 @@ export interface Subject {
 type Facts = Partial<Pick<Pktio, 'link' | 'extraStats'>>;
 
 /** Rx and tx counters that are no reasons for a drop. */
-const NO_REASON = ['packets', 'bytes', 'completed'];
+const NO_REASON = ['packets', 'bytes', 'extra_frames', 'completed', 'joined'];
 
 /** What a job is, in one word or path. */
 export const jobLabel = ({ app }: JobSpec): string =>

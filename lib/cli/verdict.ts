@@ -1,4 +1,5 @@
 /** What a run's generator and sinks say together: was everything that was sent received, intact and in order? Pure. */
+import { framesOf } from '../engine/ledger.ts';
 import type { RunResult } from '../engine/results.ts';
 import type { JobSpec } from '../engine/types.ts';
 import { sumCounters } from './figures.ts';
@@ -53,6 +54,6 @@ function droppedBetween(specs: readonly JobSpec[], { jobs, ports }: RunResult): 
   const byApps = forwarders.flatMap(({ frames }) =>
     Object.entries(frames).flatMap(([name, n]) => (name.startsWith('dropped_') ? [n] : [])),
   );
-  const byPorts = Object.values(ports).map(({ tx }) => (tx.packets ?? 0n) - (tx.completed ?? 0n));
+  const byPorts = Object.values(ports).map(({ tx }) => framesOf(tx) - (tx.completed ?? 0n));
   return sum(byApps) + sum(byPorts);
 }

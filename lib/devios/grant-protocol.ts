@@ -6,7 +6,7 @@
  * | request | fds | answer |
  * |---|---|---|
  * | hello version interface | | index |
- * | attach mode match closed | | mode, and why not native |
+ * | attach mode match closed frags | | mode, and why not native |
  * | detach | | |
  * | socket queue busyPoll | | one fd: an AF_XDP socket, confined to the interface |
  * | feed queue | one fd: that socket, bound | |
@@ -30,6 +30,7 @@ export type GrantRequest =
       readonly mode: 'native' | 'skb' | null;
       readonly match: string;
       readonly closed: boolean;
+      readonly frags: boolean;
     }
   | { readonly type: 'detach' }
   | { readonly type: 'socket'; readonly queue: number; readonly busyPoll: boolean }
@@ -64,7 +65,12 @@ const queue = whole(255);
 /** Of each request its values, all of which must be there and no other. */
 const REQUESTS: Readonly<Record<GrantRequest['type'], Readonly<Record<string, Check>>>> = {
   hello: { version: whole(0xffff), interface: text(15) },
-  attach: { mode: (value) => value === null || value === 'native' || value === 'skb', match: text(2048), closed: bool },
+  attach: {
+    mode: (value) => value === null || value === 'native' || value === 'skb',
+    match: text(2048),
+    closed: bool,
+    frags: bool,
+  },
   detach: {},
   socket: { queue, busyPoll: bool },
   feed: { queue },

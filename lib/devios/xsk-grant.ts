@@ -121,9 +121,9 @@ export class GrantedRights implements XskRights {
     for (const listener of this.listeners.splice(0)) listener(why);
   }
 
-  async attach({ mode, closed }: ProgramWish): Promise<Attached> {
+  async attach({ mode, closed, frags }: ProgramWish): Promise<Attached> {
     const { match } = this.place;
-    const { ok } = await this.ask({ type: 'attach', mode: mode ?? null, match, closed });
+    const { ok } = await this.ask({ type: 'attach', mode: mode ?? null, match, closed, frags });
     if (ok.mode !== 'native' && ok.mode !== 'skb') throw malformed('it does not say in which mode');
     return { mode: ok.mode, ...(typeof ok.why === 'string' ? { why: ok.why } : {}) };
   }

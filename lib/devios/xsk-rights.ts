@@ -30,6 +30,8 @@ export interface ProgramWish {
   readonly match: readonly Term[];
   /** Packets that are ours are dropped, not passed to the kernel, while no socket is there for them. */
   readonly closed: boolean;
+  /** The program is given packets of several buffers, too (BPF_F_XDP_HAS_FRAGS, Linux 5.18). */
+  readonly frags: boolean;
 }
 
 /** Privileges over one interface. */
@@ -95,7 +97,7 @@ export class LocalRights implements XskRights {
   private attachProgram(map: number, wish: ProgramWish): Attached & { readonly link: number } {
     const { native } = this;
     const code = redirectProgram(map, wish.match, wish.closed ? XDP.drop : XDP.pass);
-    const program = loadXdp(native, code, { frags: false });
+    const program = loadXdp(native, code, { frags: wish.frags });
     const modes: AttachMode[] = wish.mode === undefined ? ['native', 'skb'] : [wish.mode];
     let fallback: { readonly why?: string } = {};
     try {

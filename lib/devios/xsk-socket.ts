@@ -43,6 +43,8 @@ export interface Xsk {
   readonly refusal?: string;
   /** Packets that one call sends at most. */
   readonly budget: number;
+  /** Packets may have several descriptors. */
+  readonly multiBuffer: boolean;
   readonly rings: Readonly<Record<keyof typeof XDP_RINGS, RingPlace>>;
   /** The kernel's own counters. */
   statistics(): Record<string, bigint>;
@@ -182,15 +184,25 @@ async function bindSocket(
   }
 }
 
+/** A way of binding; `shared` is the socket whose UMEM is shared. */
+interface Way {
+  readonly flags: number;
+  readonly shared: number;
+  readonly multiBuffer: boolean;
+}
+
 /** Which ways of binding to try, in order. */
-function attempts(options: XdpOptions, sharing: Xsk | undefined): { flags: number; shared: number }[] {
+function attempts(options: XdpOptions, sharing: Xsk | undefined, multiBuffer: boolean): Way[] {
   const wake = XDP_BIND.useNeedWakeup;
   const own = [
-    ...(options.zeroCopy === false ? [] : [{ flags: XDP_BIND.zeroCopy | wake, shared: 0 }]),
-    ...(options.zeroCopy === true ? [] : [{ flags: XDP_BIND.copy | wake, shared: 0 }]),
-  ];
-  // A shared pool takes its mode from the socket that it is shared with: not to be asked for here.
-  return sharing === undefined ? own : [{ flags: XDP_BIND.sharedUmem, shared: sharing.fd }, ...own];
+    ...(options.zeroCopy === false ? [] : [XDP_BIND.zeroCopy | wake]),
+    ...(options.zeroCopy === true ? [] : [XDP_BIND.copy | wake]),
+  ].map((flags) => ({ flags, shared: 0, multiBuffer: false }));
+  // Where it copies the kernel's limit on descriptors per packet is known; a device's own we do not ask for.
+  const several = { flags: XDP_BIND.copy | wake | XDP_BIND.useSg, shared: 0, multiBuffer };
+  // A shared UMEM takes its mode from the socket that it is shared with: not to be asked for here.
+  const shared = sharing === undefined ? [] : [{ flags: XDP_BIND.sharedUmem, shared: sharing.fd, multiBuffer }];
+  return [...shared, ...(multiBuffer ? [several] : []), ...own];
 }
 
 const isRefusal = (error: unknown): boolean => {
@@ -199,7 +211,10 @@ const isRefusal = (error: unknown): boolean => {
   return ['EOPNOTSUPP', 'EINVAL', 'EPROTONOSUPPORT', 'EBADF'].includes(String(errno));
 };
 
-/** Opens and binds the socket; what was made is closed again when any of it fails. */
+/**
+ * Opens and binds the socket; what was made is closed again when any of it fails. `multiBuffer` is a wish: the socket
+ * says whether it was granted (Linux 6.6 on). `sharing` has been granted the same.
+ */
 export async function openXsk(
   arena: Arena,
   frames: FramePool,
@@ -207,8 +222,9 @@ export async function openXsk(
   sizes: RingSizes,
   options: XdpOptions,
   sharing: Xsk | undefined,
+  multiBuffer = false,
 ): Promise<Xsk> {
-  const ways = attempts(options, sharing);
+  const ways = attempts(options, sharing, multiBuffer);
   let refusal: { readonly refusal?: string } = {};
   for (const [i, way] of ways.entries()) {
     const fd = await where.socket();
@@ -227,6 +243,7 @@ export async function openXsk(
         fd,
         queue: where.queue,
         zeroCopy,
+        multiBuffer: way.multiBuffer,
         budget: zeroCopy ? TX_BATCH_SIZE : askForBudget(arena, fd, Math.min(TX_BUDGET, sizes.tx)),
         ...refusal,
         rings,

@@ -73,10 +73,13 @@ export interface XskDevio extends Devio {
   watch(listener: LinkWatcher): void;
   allocate(bytes: number): number;
   free(offset: number): void;
-  /** Attaches the program; sockets that are opened from now on are fed. */
-  attach(): Promise<Attached>;
-  /** Opens the socket of queue `queue` of the interface. */
-  openQueue(queue: number, sizes: RingSizes): Promise<Xsk>;
+  /**
+   * Attaches the program; sockets that are opened from now on are fed. `multiBuffer`: it is given packets of several
+   * buffers, too (Linux 5.18 on).
+   */
+  attach(multiBuffer?: boolean): Promise<Attached>;
+  /** Opens the socket of queue `queue` of the interface; `multiBuffer` is a wish: see `openXsk`. */
+  openQueue(queue: number, sizes: RingSizes, multiBuffer?: boolean): Promise<Xsk>;
   closeQueue(xsk: Xsk): void;
   /** Detaches the program. */
   detach(): void;
@@ -160,16 +163,18 @@ class InterfaceDevio implements XskDevio {
     if (this.offsets.delete(offset)) this.arena.free(offset);
   }
 
-  attach(): Promise<Attached> {
-    return this.rights.attach(this.options);
+  attach(multiBuffer = false): Promise<Attached> {
+    const { mode, match, closed } = this.options;
+    return this.rights.attach({ mode, match, closed, frags: multiBuffer });
   }
 
-  async openQueue(queue: number, sizes: RingSizes): Promise<Xsk> {
-    const sharing = [...this.bound][0];
+  async openQueue(queue: number, sizes: RingSizes, multiBuffer = false): Promise<Xsk> {
+    // Whether packets may have several descriptors belongs to a UMEM: with sockets that differ it is not shared.
+    const sharing = [...this.bound].find((xsk) => xsk.multiBuffer === multiBuffer);
     const name = this.link()?.name ?? `interface ${this.index}`;
     const socket = () => this.rights.openSocket(queue, this.options.busyPoll);
     const where = { name, index: this.index, queue, socket };
-    const xsk = await openXsk(this.arena, this.frames, where, sizes, this.options, sharing);
+    const xsk = await openXsk(this.arena, this.frames, where, sizes, this.options, sharing, multiBuffer);
     this.bound.add(xsk);
     this.mine.add(xsk);
     await this.rights.feed(queue, xsk.fd);

@@ -9,7 +9,7 @@ import { makeCounters, mendCounters, readCounters } from '../arena/counters.ts';
 import type { QueueHandle } from '../pktio/types.ts';
 import { DROP, type QueuePlan, RX, TX } from '../queue.ts';
 import type { CrewJob } from './crew.ts';
-import { inFlight } from './ledger.ts';
+import { framesOf, inFlight } from './ledger.ts';
 import type { Worker } from './worker.ts';
 
 const read = (memory: SharedArrayBuffer, { counters, counterNames }: QueuePlan) =>
@@ -33,7 +33,7 @@ export function settleDeath(memory: SharedArrayBuffer, worker: Worker, jobs: rea
   for (const queue of tx) settleTx(memory, queue);
   for (const job of jobs) {
     if (job.rx === undefined) continue;
-    const received = Number(read(memory, job.rx.plan).packets - ledgerOf(job).delivered);
+    const received = Number(framesOf(read(memory, job.rx.plan)) - ledgerOf(job).delivered);
     addToJob(memory, job, LEDGER.delivered, received);
   }
   // A job that has been taken out has its share of the queues' counters: then what is torn cannot be told.
@@ -61,9 +61,9 @@ function settleTx(memory: SharedArrayBuffer, queue: QueueHandle): void {
 
 /** What a tx queue accepted and no job has counted was accepted from the job that holds so much. */
 function settleAccepted(memory: SharedArrayBuffer, jobs: readonly CrewJob[], tx: readonly QueueHandle[]): void {
-  const packets = tx.reduce((sum, { plan }) => sum + read(memory, plan).packets, 0n);
+  const frames = tx.reduce((sum, { plan }) => sum + framesOf(read(memory, plan)), 0n);
   const accepted = jobs.reduce((sum, job) => sum + ledgerOf(job).accepted, 0n);
-  const torn = Number(packets - accepted);
+  const torn = Number(frames - accepted);
   const sender = jobs.find(({ worker, index }) => heldIn(memory, worker.memory.blocks[index]) >= torn);
   if (sender !== undefined) addToJob(memory, sender, LEDGER.accepted, torn);
 }

@@ -26,10 +26,16 @@ export interface Ledger {
   readonly balanced: boolean;
 }
 
-/** Accepted less completed and failed: what must be in flight on a tx side. */
+/** Frames of the packets that a queue or port counts. */
+export const framesOf = ({ packets = 0n, extra_frames = 0n }: Counters): bigint => packets + extra_frames;
+
+/** Counters of a queue that count no ends of frames. */
+const NO_ENDS = ['packets', 'bytes', 'extra_frames'];
+
+/** Accepted less completed and failed: the frames that must be in flight on a tx side. */
 export function inFlight(tx: Counters): bigint {
-  const ends = Object.entries(tx).filter(([name]) => name !== 'packets' && name !== 'bytes');
-  return (tx.packets ?? 0n) - ends.reduce((sum, [, n]) => sum + n, 0n);
+  const ends = Object.entries(tx).filter(([name]) => !NO_ENDS.includes(name));
+  return framesOf(tx) - ends.reduce((sum, [, n]) => sum + n, 0n);
 }
 
 /** A port's part of it. */
@@ -71,14 +77,14 @@ export function balance({ total, free, inRings, lost, jobs, ports }: LedgerInput
     );
   }
   equal(
-    'packets received by ports and delivered to jobs',
-    sum(ports.map((p) => p.stats.rx.packets ?? 0n)),
+    'frames received by ports and delivered to jobs',
+    sum(ports.map((p) => framesOf(p.stats.rx))),
     sum(jobs.map((j) => j.delivered ?? 0n)),
   );
   equal(
-    'packets accepted from jobs and by ports',
+    'frames accepted from jobs and by ports',
     sum(jobs.map((j) => j.accepted ?? 0n)),
-    sum(ports.map((p) => p.stats.tx.packets ?? 0n)),
+    sum(ports.map((p) => framesOf(p.stats.tx))),
   );
   return { total, free, inRings, held: Number(held), lost, missing, errors, balanced: errors.length === 0 };
 }

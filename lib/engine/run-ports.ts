@@ -32,21 +32,12 @@ export class RunPorts {
   }
 
   /**
-   * Starts `port` with `txQueues` tx queues for the run. Throws `FRAMES_TOO_SMALL`, `WRONG_STATE`, and what starting it
-   * throws; it is stopped then.
+   * Starts `port` with `txQueues` tx queues for a run with bursts of `burst` frames with `room` bytes each. Throws
+   * `FRAMES_TOO_SMALL`, `BURST_TOO_SMALL`, `WRONG_STATE`, and what starting it throws; it is stopped then.
    */
-  async start(port: Pktio, txQueues: number, room: number): Promise<void> {
+  async start(port: Pktio, txQueues: number, { room, burst }: { room: number; burst: number }): Promise<void> {
     const { name } = port;
-    const longest = port.mtu + L2_OVERHEAD;
-    if (longest > room) {
-      const why = `its frames have up to ${longest} bytes (MTU ${port.mtu}), and the engine's frames have room for ${room}`;
-      const fix = `open the engine with a larger frameSize, or the port with an MTU of up to ${room - L2_OVERHEAD}`;
-      throw new PortError(
-        'FRAMES_TOO_SMALL',
-        { what: `port ${name}`, why, fix },
-        { detail: { port: name, longest, room } },
-      );
-    }
+    checkFit(port, room, burst);
     const wanted = Math.max(txQueues, port.capability.txQueues.min);
     if (wanted !== port.config.txQueues) port.configure({ txQueues: wanted });
     await port.start();
@@ -114,6 +105,32 @@ export class RunPorts {
     } catch (error) {
       this.onError(port.name, error as Error, true);
     }
+  }
+}
+
+/** A port's longest packet must fit its frames, and a burst. */
+function checkFit({ name, mtu, capability }: Pktio, room: number, burst: number): void {
+  const longest = mtu + L2_OVERHEAD;
+  const frames = Math.ceil(longest / room);
+  const detail = { port: name, longest, room, burst };
+  const refuse = (code: string, why: string, fix: string): never => {
+    throw new PortError(code, { what: `port ${name}`, why, fix }, { detail });
+  };
+  const most = capability.segments * room;
+  if (longest > most) {
+    const several = capability.segments === 1 ? '' : ` in each of ${capability.segments}`;
+    refuse(
+      'FRAMES_TOO_SMALL',
+      `its packets have up to ${longest} bytes (MTU ${mtu}), and the engine's frames have room for ${room}${several}`,
+      `open the engine with a larger frameSize, or the port with an MTU of up to ${most - L2_OVERHEAD}`,
+    );
+  }
+  if (frames > burst) {
+    refuse(
+      'BURST_TOO_SMALL',
+      `its packets of up to ${longest} bytes (MTU ${mtu}) take ${frames} frames, and a burst has ${burst}`,
+      `open the engine with burst: ${frames} or more, or with a larger frameSize`,
+    );
   }
 }
 

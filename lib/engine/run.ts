@@ -170,9 +170,10 @@ export class Run extends EventEmitter<RunEvents> {
   private async startPorts(): Promise<void> {
     const jobs = this.assignment.workers.flatMap((worker) => worker.jobs);
     const names = new Set(jobs.flatMap(({ rx, tx }) => [...(rx === null ? [] : [rx]), ...tx].map(({ port }) => port)));
+    const { frames, settings } = this.means;
     for (const name of names) {
       const port = this.means.ports.get(name) as Pktio;
-      await this.ports.start(port, this.assignment.txQueues[name] ?? 0, this.means.frames.room);
+      await this.ports.start(port, this.assignment.txQueues[name] ?? 0, { room: frames.room, burst: settings.burst });
       this.requireWanted();
     }
   }

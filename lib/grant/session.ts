@@ -106,11 +106,11 @@ class Session {
     const { rights, whole } = this.lease;
     switch (request.type) {
       case 'attach': {
-        const { mode, match, closed } = request;
+        const { mode, match, closed, frags } = request;
         // The program sees the packets of all queues.
         if (closed && !whole)
           throw refused('closed=1 would drop packets of queues that are not granted', 'leave it out');
-        const wish = { mode: mode ?? undefined, match: match === '' ? [] : parseMatch(match), closed };
+        const wish = { mode: mode ?? undefined, match: match === '' ? [] : parseMatch(match), closed, frags };
         rights.detach();
         return { ok: { ...(await rights.attach(wish)) } };
       }

@@ -2,7 +2,7 @@
 import { counterBytes } from '../arena/counters.ts';
 import type { MemoryDevio } from '../devios/memory.ts';
 import type { Device } from '../framework/types.ts';
-import { type QueuePlan, RX, TX } from '../queue.ts';
+import { MAX_SEGMENTS, type QueuePlan, RX, TX } from '../queue.ts';
 import type { Capability, LinkInfo, PortConfig, QueueHandle } from './types.ts';
 
 /** Ethernet header and one VLAN tag, in bytes: what a frame has beyond the MTU. */
@@ -21,6 +21,7 @@ export const memoryCapability: Capability = {
   rxRing: { min: 0, max: 0 },
   txRing: { min: 64, max: 32_768 },
   mtu: { min: 68, max: 65_000 },
+  segments: MAX_SEGMENTS,
   setMac: true,
   setPromiscuous: false,
   interrupts: false,

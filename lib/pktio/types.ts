@@ -41,6 +41,8 @@ export interface Capability {
   readonly rxRing: Range;
   readonly txRing: Range;
   readonly mtu: Range;
+  /** Most segments of a packet that does not fit one frame; 1: every packet must. */
+  readonly segments: number;
   /** Whether these can be changed. */
   readonly setMac: boolean;
   readonly setPromiscuous: boolean;

@@ -17,7 +17,7 @@ afterEach(() => {
   for (const thing of open.splice(0)) thing.close();
 });
 
-const wish = { match: [], closed: false };
+const wish = { match: [], closed: false, frags: false };
 
 /** A helper that answers what `answer` returns, and sends an fd with it when it says so; it hangs up on undefined. */
 let made = 0;

@@ -38,6 +38,11 @@ describe('what a tx side has in flight', () => {
       inFlight({ packets: 10n, bytes: 999n, completed: 4n, runt: 1n, oversize: 1n, stopped: 1n, of_a_driver: 1n }),
     ).toBe(2n);
   });
+
+  it('is frames: those that packets had beyond one each are in flight too, and end as frames', () => {
+    expect(inFlight({ packets: 2n, extra_frames: 8n, bytes: 18_000n, completed: 5n, oversize: 5n })).toBe(0n);
+    expect(inFlight({ packets: 2n, extra_frames: 8n, bytes: 18_000n, completed: 5n })).toBe(5n);
+  });
 });
 
 describe('the ledger', () => {
@@ -59,6 +64,15 @@ describe('the ledger', () => {
     expect(ledger).toMatchObject({ held: 7, missing: 10, balanced: true, errors: [] });
   });
 
+  it('counts the frames of jobs against the packets of ports and what these had beyond one frame each', () => {
+    const base = port(3n, { packets: 2n, extra_frames: 5n, completed: 4n }, 3);
+    const stats = { ...base.stats, rx: { ...base.stats.rx, extra_frames: 7n } };
+    const books = { free: 94, inRings: 3, jobs: [job({ delivered: 10n, accepted: 7n })], ports: [{ ...base, stats }] };
+    expect(balance(input(books))).toMatchObject({ held: 3, errors: [], balanced: true });
+    const one = { ...books, jobs: [job({ delivered: 9n, accepted: 7n })] };
+    expect(balance(input({ ...one, free: 95 })).errors).toHaveLength(1);
+  });
+
   it.each<[string, Partial<LedgerInput>]>([
     ['frames missing from the pool', { free: 99 }],
     ['frames missing from the pool', { lost: 1 }],
@@ -66,8 +80,8 @@ describe('the ledger', () => {
       'tx accepted less completed',
       { jobs: [job({ delivered: 1n, accepted: 1n })], ports: [port(1n, { packets: 1n })] },
     ],
-    ['packets received by ports', { ports: [port(1n)] }],
-    ['packets accepted from jobs', { jobs: [job({ allocated: 1n, accepted: 1n })], ports: [port(0n)] }],
+    ['frames received by ports', { ports: [port(1n)] }],
+    ['frames accepted from jobs', { jobs: [job({ allocated: 1n, accepted: 1n })], ports: [port(0n)] }],
   ])('says what does not add up: %s', (what, more) => {
     const ledger = balance(input(more));
     expect(ledger.balanced).toBe(false);

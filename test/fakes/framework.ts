@@ -57,7 +57,7 @@ export class FakePktio implements Pktio {
   readonly journal: Journal;
   readonly config: PortConfig = { rxQueues: 0, txQueues: 0, rxRing: 0, txRing: 0, mtu: 0, promiscuous: false, mac: '' };
   readonly capability: Capability = {
-    ...{ rxQueues: none, txQueues: none, rxRing: none, txRing: none, mtu: none },
+    ...{ rxQueues: none, txQueues: none, rxRing: none, txRing: none, mtu: none, segments: 1 },
     ...{
       setMac: false,
       setPromiscuous: false,

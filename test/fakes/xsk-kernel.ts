@@ -22,8 +22,13 @@ const AT = {
 /** As the kernel of x64 lays a ring out: each index on a cache line of its own, the descriptors on the page's next. */
 const RING = { producer: 0, consumer: 64, flags: 128, descriptors: 192 };
 
-const RX_NAMES = ['packets', 'bytes', 'runt', 'oversize', 'invalid'];
-const TX_NAMES = ['packets', 'bytes', 'completed', 'runt', 'oversize', 'stopped', 'kernel', 'invalid'];
+const RX_NAMES = ['packets', 'bytes', 'extra_frames', 'runt', 'oversize', 'invalid'];
+const TX_NAMES = [
+  ...['packets', 'bytes', 'completed', 'runt', 'oversize', 'stopped', 'extra_frames'],
+  ...['kernel', 'invalid'],
+];
+/** Option of a descriptor: the packet goes on in the next (af_xdp.rst, "Multi-Buffer Support"). */
+const PKT_CONTD = 1;
 
 /** A ring as the kernel sees it. */
 class KernelRing {
@@ -83,13 +88,13 @@ class KernelRing {
   }
 
   /** Puts a descriptor in; false when the ring is full. */
-  put(address: bigint, length = 0): boolean {
+  put(address: bigint, length = 0, options = 0): boolean {
     if (this.used >= this.size) return false;
     const d = this.at + RING.descriptors + (this.producer % this.size) * this.bytes;
     this.view.setBigUint64(d, address, true);
     if (this.bytes === 16) {
       this.view.setUint32(d + 8, length, true);
-      this.view.setUint32(d + 12, 0, true);
+      this.view.setUint32(d + 12, options, true);
     }
     this.producer = (this.producer + 1) >>> 0;
     return true;
@@ -123,6 +128,8 @@ export interface KernelOptions {
   readonly fillChecksums?: boolean;
   /** Packets per call, as the kernel agreed to: 32 if absent. */
   readonly budget?: number;
+  /** Most segments of a packet: 1 if absent. */
+  readonly segments?: number;
 }
 
 /** One interface queue, and the worker that drives it. */
@@ -134,8 +141,11 @@ export class XskWorld {
   readonly completion: KernelRing;
   readonly stack: FakeStack;
   readonly frames: number;
-  /** What was sent, in order: the arena offset and the length. */
+  /** What was sent, in order: the arena offset and the length of each segment, and what of a packet is not over yet. */
   readonly sent: { offset: number; length: number }[] = [];
+  /** Segments of each packet that was sent, in order. */
+  readonly packets: number[] = [];
+  private segments = 0;
   /** Answers of the next kicks; when there are none left, a kick sends all and answers 0. */
   readonly answers: { errno: number; sends: number }[] = [];
   /** System calls so far. */
@@ -191,7 +201,7 @@ export class XskWorld {
   ): QueuePlan {
     const pool = { base: POOL.base, umemBytes: this.frames * POOL.frameSize, frameShift: 11, frames: this.frames };
     const busyPoll = Number(this.options.busyPoll ?? false);
-    const { maxLength = 1518, fillChecksums = false, budget = 32 } = this.options;
+    const { maxLength = 1518, segments = 1, fillChecksums = false, budget = 32 } = this.options;
     return {
       module: 'test',
       direction,
@@ -201,7 +211,7 @@ export class XskWorld {
       counterNames,
       fd: 7,
       maxLength,
-      data: { ...pool, ...data, busyPoll, fillChecksums: Number(fillChecksums), socket: 7, budget },
+      data: { ...pool, ...data, busyPoll, segments, fillChecksums: Number(fillChecksums), socket: 7, budget },
     };
   }
 
@@ -212,13 +222,27 @@ export class XskWorld {
     return taken !== undefined && this.rx.put(taken.address + BigInt(POOL.headroom), length);
   }
 
-  /** Sends up to `most` packets from the tx ring, completing each; stops when the completion ring is full. */
+  /** A packet arrives in segments of these lengths, at once or not at all, as `arrive`. */
+  arriveIn(...lengths: number[]): boolean {
+    const room = (this.options.ring ?? 16) - this.rx.used;
+    if (room < lengths.length || this.fill.used < lengths.length) return false;
+    for (const [i, length] of lengths.entries()) {
+      const { address } = this.fill.take()!;
+      this.rx.put(address + BigInt(POOL.headroom), length, i < lengths.length - 1 ? PKT_CONTD : 0);
+    }
+    return true;
+  }
+
+  /** Sends up to `most` descriptors from the tx ring, completing each; stops when the completion ring is full. */
   send(most = Number.POSITIVE_INFINITY): number {
     let n = 0;
     for (; n < most && this.completion.used < (this.options.completionRing ?? this.options.ring ?? 16); n++) {
       const taken = this.tx.take();
       if (taken === undefined) break;
       this.sent.push({ offset: POOL.base + Number(taken.address), length: taken.length });
+      this.segments++;
+      if ((taken.options & PKT_CONTD) === 0) this.packets.push(this.segments);
+      if ((taken.options & PKT_CONTD) === 0) this.segments = 0;
       this.completion.put(taken.address & ~0x7ffn);
     }
     return n;
@@ -260,8 +284,8 @@ export class XskWorld {
   }
 }
 
-/** Packets less their ends: what is in flight by the counters. */
+/** Frames less their ends: what is in flight by the counters. */
 export function inFlightOf(tx: Record<string, number>): number {
-  const { packets, completed, runt, oversize, stopped, kernel, invalid } = tx;
-  return packets - completed - runt - oversize - stopped - kernel - invalid;
+  const { packets, extra_frames: extra, completed, runt, oversize, stopped, kernel, invalid } = tx;
+  return packets + extra - completed - runt - oversize - stopped - kernel - invalid;
 }

@@ -23,7 +23,7 @@ test('An engine gets what it asks for, each request one answer, and all is taken
   const of = await engine();
   expect(await of.say(HELLO)).toEqual({ id: 1, ok: { index: 2 } });
   expect(await of.say({ id: 2, type: 'promiscuous', on: true })).toEqual({ id: 2, ok: {} });
-  const attach = { id: 3, type: 'attach', mode: null, match: 'udp/53+vlan/7', closed: true };
+  const attach = { id: 3, type: 'attach', mode: null, match: 'udp/53+vlan/7', closed: true, frags: false };
   expect(await of.say(attach)).toEqual({ id: 3, ok: { mode: 'skb', why: 'it is a fake' } });
   expect(await of.say({ id: 4, type: 'socket', queue: 1, busyPoll: true })).toEqual({ id: 4, ok: {} });
   expect(of.fds()).toBe(1);
@@ -139,7 +139,7 @@ test('A failure is told with its code, and the lease goes on', async () => {
   await of.say(HELLO);
   const failure = new DevioError('XDP_ATTACH', { what: 'a', why: 'b', fix: 'c' }, { detail: { errno: 'EBUSY' } });
   rights[0]!.failing.set('attach', failure);
-  const attach = { id: 2, type: 'attach', mode: null, match: '', closed: false };
+  const attach = { id: 2, type: 'attach', mode: null, match: '', closed: false, frags: false };
   expect(await of.say(attach)).toEqual({
     id: 2,
     error: { code: 'XDP_ATTACH', message: 'a: b; c', detail: { errno: 'EBUSY' } },
@@ -188,8 +188,8 @@ test('Requests with impossible values are refused after hello as well, and the l
     { id: 2, type: 'socket', queue: 0.5, busyPoll: false },
     { id: 2, type: 'socket', queue: '0', busyPoll: false },
     { id: 2, type: 'socket', queue: 0, busyPoll: 1 },
-    { id: 2, type: 'attach', mode: 'hw', match: '', closed: false },
-    { id: 2, type: 'attach', mode: null, match: 'x'.repeat(2049), closed: false },
+    { id: 2, type: 'attach', mode: 'hw', match: '', closed: false, frags: false },
+    { id: 2, type: 'attach', mode: null, match: 'x'.repeat(2049), closed: false, frags: false },
     { id: 2, type: 'feed', queue: 0 },
     HELLO,
   ]) {

@@ -49,7 +49,7 @@ describe('memory ports', () => {
       port: 'x',
       queue: 3,
       counters: [...devio.allocated][0],
-      counterNames: ['packets', 'bytes', 'mine'],
+      counterNames: ['packets', 'bytes', 'extra_frames', 'mine'],
       fd: -1,
       maxLength: 9000 + L2_OVERHEAD,
       data: { size: 5 },

@@ -303,7 +303,7 @@ describe('closing a port', () => {
     await port.start();
     countPackets(device, 'rx', 1, 3);
     await port.close();
-    expect(port.stats().rx).toEqual({ packets: 3n, bytes: 300n });
+    expect(port.stats().rx).toEqual({ packets: 3n, bytes: 300n, extra_frames: 0n });
   });
 });
 
@@ -315,10 +315,10 @@ describe('statistics of a port', () => {
     countPackets(device, 'rx', 1, 2);
     countPackets(device, 'tx', 0, 4);
     expect(port.stats()).toEqual({
-      rx: { packets: 3n, bytes: 300n },
-      tx: { packets: 4n, bytes: 400n, completed: 4n, runt: 0n, oversize: 0n, stopped: 0n },
+      rx: { packets: 3n, bytes: 300n, extra_frames: 0n },
+      tx: { packets: 4n, bytes: 400n, completed: 4n, runt: 0n, oversize: 0n, stopped: 0n, extra_frames: 0n },
     });
-    expect(port.queueStats('rx', 1)).toEqual({ packets: 2n, bytes: 200n });
+    expect(port.queueStats('rx', 1)).toEqual({ packets: 2n, bytes: 200n, extra_frames: 0n });
     await port.close();
   });
 
@@ -340,7 +340,7 @@ describe('statistics of a port', () => {
     await port.start();
     countPackets(device, 'rx', 0, 5);
     port.clearStats();
-    expect(port.stats().rx).toEqual({ packets: 0n, bytes: 0n });
+    expect(port.stats().rx).toEqual({ packets: 0n, bytes: 0n, extra_frames: 0n });
     expect(port.queueStats('rx', 0).packets).toBe(5n); // the counter itself
     countPackets(device, 'rx', 0, 2);
     await port.stop();
@@ -349,7 +349,7 @@ describe('statistics of a port', () => {
     expect(port.stats().rx.packets).toBe(0n);
     await port.start();
     countPackets(device, 'rx', 1, 1);
-    expect(port.stats().rx).toEqual({ packets: 1n, bytes: 100n });
+    expect(port.stats().rx).toEqual({ packets: 1n, bytes: 100n, extra_frames: 0n });
     await port.close();
   });
 
@@ -370,7 +370,7 @@ describe('statistics of a port', () => {
     const { port, device } = makePort();
     await port.start();
     const { plan } = device.queues.tx[0]!;
-    expect(plan.counterNames).toEqual(['packets', 'bytes', 'completed', 'runt', 'oversize', 'stopped']);
+    expect(plan.counterNames).toEqual(['packets', 'bytes', 'completed', 'runt', 'oversize', 'stopped', 'extra_frames']);
     const next = plan.counters + counterBytes(plan.counterNames.length);
     const others = [...device.queues.rx, ...device.queues.tx].map((queue) => queue.plan.counters);
     expect(others.every((at) => at <= plan.counters || at >= next)).toBe(true);

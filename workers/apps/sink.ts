@@ -1,5 +1,5 @@
 /** sink: the other end of `gen`. Receives probes, checks every one, and frees the frames. */
-import type { App } from '../../lib/queue.ts';
+import { type App, MORE } from '../../lib/queue.ts';
 import { CORRUPT, makeProbeReader, PROBE, PROBE_AT, PROBE_FLOWS } from '../../lib/wire/probe.ts';
 import { checkOptions, oneOf, wholeNumber } from './options.ts';
 import { makeTracker } from './sequence.ts';
@@ -23,13 +23,13 @@ const SEQUENCE = (PROBE_AT + PROBE.sequenceHigh) >>> 2;
 const COUNTER_MAX = 0x7fff_ffff;
 
 /**
- * Receives, checks, frees. Counters: `received` is all frames; each of them is also one of
+ * Receives, checks, frees. Counters: `received` is all packets; each of them is also one of
  * `ok` (intact, and ahead of all before it in its flow),
  * `late` (intact, and one that had been passed over: reordered),
  * `duplicate` (intact, but it was there before),
  * `stale` (intact, but over 1,024 behind its flow's highest, where nobody can tell which of the two),
  * `corrupt` (a probe that changed on the way) and
- * `foreign` (no probe, or of a flow that is not ours).
+ * `foreign` (no probe, as is every packet of several segments, or of a flow that is not ours).
  * `skipped` is the sequence numbers that were passed over. Counters only go up, so those that came late are still in
  * it: `lost` says what is missing.
  *
@@ -37,6 +37,7 @@ const COUNTER_MAX = 0x7fff_ffff;
  */
 export const sink: App<SinkOptions> = (context) => {
   const { rx, frames, options } = context;
+  const { segments = false } = rx;
   checkOptions('sink', options, ['flows', 'verify']);
   const flows = wholeNumber('sink', 'flows', options.flows, { min: 1, max: PROBE_FLOWS, absent: PROBE_FLOWS });
   const headerOnly = oneOf('sink', 'verify', options.verify, ['all', 'header']) === 'header';
@@ -52,7 +53,11 @@ export const sink: App<SinkOptions> = (context) => {
   const passed = new Float64Array(1);
   const touched = new Int32Array(1);
 
-  function judge(at: number, length: number): number {
+  /** Judges the packet at entry `i`; of those of several segments only that they are there. */
+  function judge(i: number): number {
+    const at = offsets[i];
+    const length = lengths[i];
+    if (length >= MORE) return IS_FOREIGN;
     const flow = read(at, length);
     if (flow < 0) return flow === CORRUPT ? IS_CORRUPT : IS_FOREIGN;
     const w = ((at >>> 2) + SEQUENCE) | 0;
@@ -61,8 +66,8 @@ export const sink: App<SinkOptions> = (context) => {
     if (ahead > 0) passed[0] += ahead;
     return OK;
   }
-  function report(n: number): void {
-    received(n);
+  function report(packets: number): void {
+    received(packets);
     for (let v = 0; v < tally.length; v = (v + 1) | 0) {
       if (tally[v] > 0) count[v](tally[v]);
       tally[v] = 0;
@@ -81,12 +86,15 @@ export const sink: App<SinkOptions> = (context) => {
     let touch = 0;
     for (let i = 0; i < n; i = (i + 1) | 0) touch ^= i32[offsets[i] >>> 2];
     touched[0] = touch;
+    let packets = 0;
     for (let i = 0; i < n; i = (i + 1) | 0) {
-      const verdict = judge(offsets[i], lengths[i]);
+      const verdict = judge(i);
       tally[verdict] = (tally[verdict] + 1) | 0;
+      packets = (packets + 1) | 0;
+      if (segments) while (lengths[i] >= MORE) i = (i + 1) | 0;
     }
     frames.free(burst, 0, n);
-    report(n);
+    report(packets);
     return n;
   };
 };

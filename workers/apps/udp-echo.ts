@@ -3,7 +3,7 @@
  * addresses that it is given. With `xdp:eth0,match=host/ADDRESS` the rest of the interface's traffic stays the kernel's.
  */
 import { PlanError } from '../../lib/errors.ts';
-import { type App, type AppContext, DROP, type PortFacts } from '../../lib/queue.ts';
+import { type App, type AppContext, DROP, MORE, type PortFacts } from '../../lib/queue.ts';
 import { addressBytes } from '../../lib/wire/address.ts';
 import {
   ARP,
@@ -99,7 +99,8 @@ type Answer = (lengths: Int32Array, i: number, at: number) => number;
 
 /**
  * Answers or drops each frame. Counters: `arp`, `neighbor`, `ping` and `udp`, by what was answered; dropped as `filter`
- * is what was for somebody else or asked for nothing, as `malformed` what was cut off or contradicts itself.
+ * is what was for somebody else, asked for nothing, or does not fit one frame; as `malformed` what was cut off or
+ * contradicts itself.
  *
  * Throws PlanError `BAD_APP_OPTION`, `NO_TX_QUEUE`.
  */
@@ -117,9 +118,12 @@ export const udpEcho: App<UdpEchoOptions> = (context) => {
     if (n === 0) return 0;
     const { offsets, lengths } = burst;
     let kept = 0;
+    let goesOn = false;
     for (let i = 0; i < n; i = (i + 1) | 0) {
       const at = offsets[i];
-      const verdict = answer(lengths, i, at);
+      const isPart = goesOn || lengths[i] >= MORE;
+      goesOn = lengths[i] >= MORE;
+      const verdict = isPart ? NOT_OURS : answer(lengths, i, at);
       if (verdict < 0) {
         refused.offsets[0] = at;
         frames.drop(refused, 0, 1, verdict === MALFORMED ? DROP.malformed : DROP.filter);

@@ -2,10 +2,23 @@
 import { makeCounters } from '../../arena/counters.ts';
 import { sumLengths } from '../../arena/lengths.ts';
 import { makeRingConsumer, makeRingProducer, type RingConsumer } from '../../arena/ring.ts';
-import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, type RxQueue, TX, type TxQueue } from '../../queue.ts';
-import { blockBytes, MAX_RINGS, ringAt } from './layout.ts';
+import { makeJudge, packetEnd, RUNT, segmentsOf } from '../../arena/segments.ts';
+import {
+  type Burst,
+  MIN_FRAME_LENGTH,
+  MORE,
+  type QueueContext,
+  type QueuePlan,
+  RX,
+  type RxQueue,
+  TX,
+  type TxQueue,
+} from '../../queue.ts';
+import { blockBytes, MAX_RINGS, RX_OVERSIZE, ringAt } from './layout.ts';
 
 const { packets, bytes, completed, runt, oversize } = TX;
+/** Longest length of a packet of one segment. */
+const PLAIN = MORE - 1;
 
 /**
  * Makes an rx queue over the block of rings at `data.block`: it empties ring `data.first` and every `data.step`th after
@@ -13,6 +26,7 @@ const { packets, bytes, completed, runt, oversize } = TX;
  */
 export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const { block, size, first, step, endless } = plan.data;
+  const { stack } = context;
   const count = makeCounters(context.memory, plan.counters);
   const header = new Int32Array(context.memory, block, 1);
   const rings: RingConsumer[] = [];
@@ -28,9 +42,23 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     return n < rings.length ? n : rings.length;
   };
 
+  /** Counts the `n` entries of `burst`, some of which are parts of a packet. */
+  function countSegments({ lengths }: Burst, n: number): void {
+    let sum = 0;
+    let extra = 0;
+    for (let i = 0; i < n; i = (i + 1) | 0) {
+      sum = (sum + (lengths[i] & ~MORE)) | 0;
+      if (lengths[i] >= MORE) extra = (extra + 1) | 0;
+    }
+    count(packets, (n - extra) | 0);
+    count(bytes, sum);
+    count(RX.extra_frames, extra);
+  }
+
   return {
     fd: plan.fd,
     patient: false,
+    segments: plan.maxLength > stack.room,
     receive(burst) {
       const most = used();
       let n = 0;
@@ -38,15 +66,18 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
       for (let i = 0; i < most && n === 0; i = (i + 1) | 0) {
         if (next >= most) next = 0;
         n = rings[next].take(burst);
+        if (n < 0) count(RX_OVERSIZE, rings[next].discard(stack.push));
         next = (next + 1) | 0;
       }
+      if (n < 0) n = 0;
       burst.count = n;
       if (n === 0) return 0;
-      const { lengths } = burst;
-      let sum = 0;
-      for (let i = 0; i < n; i = (i + 1) | 0) sum = (sum + lengths[i]) | 0;
-      count(packets, n);
-      count(bytes, sum);
+      const sum = sumLengths(burst.lengths, 0, n, 0, PLAIN);
+      if (sum < 0) countSegments(burst, n);
+      else {
+        count(packets, n);
+        count(bytes, sum);
+      }
       return n;
     },
     quiesce() {
@@ -75,24 +106,41 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   const count = makeCounters(context.memory, plan.counters);
   const ring = makeRingProducer(context.memory, plan.data.ring, plan.data.size);
   const least = MIN_FRAME_LENGTH;
-  const most = plan.maxLength;
+  const most = plan.maxLength < stack.room ? plan.maxLength : stack.room;
+  const judge = makeJudge(plan.maxLength, stack.room, segmentsOf(plan.maxLength, stack.room));
   let inFlight = ring.pending();
 
-  /** Enqueues what has a possible length of frames [from, stop), frees the others; returns the bytes of the former. */
-  function pick(offsets: Int32Array, lengths: Int32Array, from: number, stop: number): number {
+  /**
+   * Takes frames [from, end) packet by packet: enqueues those of possible lengths while `room` lasts, frees the others.
+   * Counts them; returns how many frames that were.
+   */
+  function pick({ offsets, lengths }: Burst, from: number, end: number, room: number): number {
     let sum = 0;
-    for (let i = from; i < stop; i = (i + 1) | 0) {
-      const length = lengths[i];
-      if (length >= least && length <= most) {
-        ring.put(offsets[i], length);
+    let put = 0;
+    let whole = 0;
+    let i = from;
+    while (i < end) {
+      const stop = packetEnd(lengths, i, end);
+      const n = (stop - i) | 0;
+      const length = judge(lengths, i, stop);
+      // What may not pass needs no room, and must not wait for more than there can be.
+      if (((stop - from) | 0) > room && (length >= 0 || i > from)) break;
+      if (length >= 0) {
+        ring.fill(offsets, lengths, i, n);
         sum = (sum + length) | 0;
-        inFlight = (inFlight + 1) | 0;
+        put = (put + n) | 0;
       } else {
-        stack.push(offsets[i]);
-        count(length < least ? runt : oversize, 1);
+        stack.give(offsets, i, stop);
+        count(length === RUNT ? runt : oversize, n);
       }
+      whole = (whole + 1) | 0;
+      i = stop;
     }
-    return sum;
+    inFlight = (inFlight + put) | 0;
+    count(packets, whole);
+    count(bytes, sum);
+    count(TX.extra_frames, (i - from - whole) | 0);
+    return (i - from) | 0;
   }
 
   function reclaim(): number {
@@ -109,13 +157,14 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       const room = ring.room((end - from) | 0);
       const n = room < ((end - from) | 0) ? room : (end - from) | 0;
       if (n <= 0) return 0;
-      const stop = (from + n) | 0;
-      let sum = sumLengths(lengths, from, stop, least, most);
-      if (sum < 0) sum = pick(offsets, lengths, from, stop);
-      else {
-        ring.fill(offsets, lengths, from, n);
-        inFlight = (inFlight + n) | 0;
+      const sum = sumLengths(lengths, from, (from + n) | 0, least, most);
+      if (sum < 0) {
+        const picked = pick(burst, from, end, room);
+        ring.publish();
+        return picked;
       }
+      ring.fill(offsets, lengths, from, n);
+      inFlight = (inFlight + n) | 0;
       ring.publish();
       count(packets, n);
       count(bytes, sum);
@@ -130,10 +179,13 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
 
 const WARM_UP_ROUNDS = 1000;
 const WARM_UP_RING = 64;
+/** Too short, too long, and the first of two segments. */
+const WARM_UP_FIRST = [13, 70_001, MORE + 60];
 
 /** Fills and empties scratch rings: empty, partial, full, wrapping, frames of impossible lengths, armed, quiesced. */
 export function warmUp(context: QueueContext): void {
-  const base = { module: '', port: 'warm-up', queue: 0, counterNames: [], fd: -1, maxLength: 1518 };
+  // Longer than a frame: packets of several segments pass.
+  const base = { module: '', port: 'warm-up', queue: 0, counterNames: [], fd: -1, maxLength: 70_000 };
   const block = context.scratch(blockBytes(WARM_UP_RING));
   const ring = ringAt(block, 0, WARM_UP_RING);
   new Int32Array(context.memory, block, 1)[0] = 1;
@@ -143,11 +195,13 @@ export function warmUp(context: QueueContext): void {
   const rx = makeRxQueue({ ...base, counters, direction: 'rx', data: rings }, context);
   const size = 32;
   const burst = { size, offsets: new Int32Array(size), lengths: new Int32Array(size).fill(60), count: 0 };
+  // Too small for packets of two segments.
+  const small = { size: 1, offsets: new Int32Array(1), lengths: new Int32Array(1), count: 0 };
   for (let round = 0; round < WARM_UP_ROUNDS; round++) {
     if (round % 4 === 0) rx.arm();
     for (let i = 0; i < 4; i++) {
       const n = context.stack.take(burst.offsets, 0, 1 + ((round + i * 11) % size));
-      if (n > 0 && round % 16 === 0) burst.lengths[0] = round % 32 === 0 ? 13 : 65_535;
+      if (n > 0 && round % 16 === 0) burst.lengths[0] = WARM_UP_FIRST[(round >>> 4) % WARM_UP_FIRST.length];
       const sent = tx.transmit(burst, 0, n);
       context.stack.give(burst.offsets, sent, n);
       tx.kick();
@@ -155,7 +209,8 @@ export function warmUp(context: QueueContext): void {
     }
     tx.reclaim();
     rx.disarm();
-    while (rx.receive(burst) > 0) context.stack.give(burst.offsets, 0, burst.count);
+    const into = round % 48 === 32 ? small : burst;
+    while (rx.receive(into) > 0) context.stack.give(into.offsets, 0, into.count);
   }
   const quiet = makeRxQueue({ ...base, counters, direction: 'rx', data: rings }, context);
   quiet.quiesce();

@@ -1,10 +1,19 @@
 /** Queues of the `null` driver: endless frames from nowhere, and a tx queue that frees what it is sent. Data half. */
 import { makeCounters } from '../../arena/counters.ts';
 import { sumLengths } from '../../arena/lengths.ts';
-import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, type RxQueue, TX, type TxQueue } from '../../queue.ts';
+import { makeEnds } from '../../arena/segments.ts';
+import {
+  MIN_FRAME_LENGTH,
+  MORE,
+  type QueueContext,
+  type QueuePlan,
+  type RxQueue,
+  TX,
+  type TxQueue,
+} from '../../queue.ts';
 
 // Not read off the imported object where packets are: an import is a live binding, loaded through its module.
-const { packets, bytes, completed, runt, oversize } = TX;
+const { packets, bytes, completed } = TX;
 
 /**
  * Makes an rx queue: each call fills the burst, as long as there are free frames. Their bytes are what they were. A
@@ -48,23 +57,8 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   const { stack } = context;
   const count = makeCounters(context.memory, plan.counters);
   const least = MIN_FRAME_LENGTH;
-  const most = plan.maxLength;
-  let refused = 0;
-
-  /** Counts the impossible ones among lengths [from, stop), and sets `refused`; returns the bytes of the others. */
-  function refuse(lengths: Int32Array, from: number, stop: number): number {
-    let sum = 0;
-    refused = 0;
-    for (let i = from; i < stop; i = (i + 1) | 0) {
-      const length = lengths[i];
-      if (length >= least && length <= most) sum = (sum + length) | 0;
-      else {
-        count(length < least ? runt : oversize, 1);
-        refused = (refused + 1) | 0;
-      }
-    }
-    return sum;
-  }
+  const most = plan.maxLength < stack.room ? plan.maxLength : stack.room;
+  const countEach = makeEnds(plan, stack.room, count, completed);
 
   return {
     transmit(burst, from, to) {
@@ -74,14 +68,11 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       if (n <= 0) return 0;
       const sum = sumLengths(lengths, from, stop, least, most);
       stack.give(offsets, from, stop);
-      count(packets, n);
       if (sum >= 0) {
+        count(packets, n);
         count(bytes, sum);
         count(completed, n);
-      } else {
-        count(bytes, refuse(lengths, from, stop));
-        count(completed, (n - refused) | 0);
-      }
+      } else countEach(lengths, from, stop);
       return n;
     },
     kick() {},
@@ -90,11 +81,13 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
 }
 
 const WARM_UP_ROUNDS = 2000;
+/** Too short, too long, and the first of two segments. */
+const WARM_UP_FIRST = [13, 70_001, MORE + 60];
 
 /** Receives and frees bursts of every kind: full, short of frames, with frames of impossible lengths, quiesced. */
 export function warmUp(context: QueueContext): void {
   const counters = context.scratch(256);
-  const plan = { module: '', port: 'warm-up', queue: 0, counters, counterNames: [], fd: -1, maxLength: 1518 };
+  const plan = { module: '', port: 'warm-up', queue: 0, counters, counterNames: [], fd: -1, maxLength: 70_000 };
   const tx = makeTxQueue({ ...plan, direction: 'tx', data: {} }, context);
   const size = 32;
   const burst = { size, offsets: new Int32Array(size), lengths: new Int32Array(size), count: 0 };
@@ -102,7 +95,7 @@ export function warmUp(context: QueueContext): void {
     const rx = makeRxQueue({ ...plan, direction: 'rx', data: { size: 60 } }, context);
     for (let i = 0; i < 4; i++) {
       const n = rx.receive(burst);
-      if (round % 16 === 0) burst.lengths[0] = round % 32 === 0 ? 13 : 65_535;
+      if (n > 0 && round % 16 === 0) burst.lengths[0] = WARM_UP_FIRST[(round >>> 4) % WARM_UP_FIRST.length];
       tx.transmit(burst, 0, n);
     }
     rx.quiesce();

@@ -4,7 +4,7 @@ import { DeviceError } from '../../errors.ts';
 import type { Device, Driver } from '../../framework/types.ts';
 import { emptyHandle, memoryCapability, queueModule, times } from '../../pktio/memory-port.ts';
 import type { LinkInfo, PortConfig, PortEvents, Queues } from '../../pktio/types.ts';
-import { blockBytes } from '../loop/layout.ts';
+import { blockBytes, RX_NAMES } from '../loop/layout.ts';
 import { Rings } from '../loop/rings.ts';
 import { MemoryDevice, memoryDriver } from '../memory-device.ts';
 
@@ -51,7 +51,8 @@ class PairDevice extends MemoryDevice {
   setup(config: PortConfig): Queues {
     const plan = (direction: 'rx' | 'tx', queue: number, data: Record<string, number>) => {
       const { fd } = direction === 'rx' ? this.in : this.out;
-      return this.plan(config, { direction, queue, module: queueModule(import.meta.url), fd, data });
+      const counterNames = direction === 'rx' ? RX_NAMES : [];
+      return this.plan(config, { direction, queue, module: queueModule(import.meta.url), fd, data, counterNames });
     };
     const queues = {
       rx: times(config.rxQueues, (i) => emptyHandle(plan('rx', i, this.in.rxData(i, config.rxQueues, false)))),

@@ -25,7 +25,7 @@ import type {
   QueueHandle,
   Queues,
 } from '../../pktio/types.ts';
-import { type QueuePlan, TX } from '../../queue.ts';
+import { MAX_SEGMENTS, type QueuePlan, TX } from '../../queue.ts';
 import { BlockRing } from './block-ring.ts';
 import { type Locks, OutputFile, openReplayFile } from './files.ts';
 import { ringBytes, ringWords } from './layout.ts';
@@ -86,6 +86,7 @@ class PcapDevice implements PortDevice {
       rxRing: { min: 64, max: 16_384 },
       txRing: { min: 64, max: 16_384 },
       mtu: { min: 68, max: 65_000 },
+      segments: MAX_SEGMENTS,
       setMac: true,
       setPromiscuous: false,
       interrupts: false,

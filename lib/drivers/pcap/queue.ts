@@ -1,5 +1,5 @@
 /** The `pcap` driver's queue module: its two kinds of queue, and their warm-up. Data half. */
-import type { QueueContext } from '../../queue.ts';
+import { MORE, type QueueContext } from '../../queue.ts';
 import { CONTROL, CONTROL_WORDS, RECORD, recordWords, ringBytes } from './layout.ts';
 import { makeRxQueue } from './rx-queue.ts';
 import { makeTxQueue } from './tx-queue.ts';
@@ -8,15 +8,20 @@ export { makeRxQueue, makeTxQueue };
 
 const WARM_UP_ROUNDS = 1000;
 const WARM_UP_WORDS = 2048;
-/** A runt, frames that wrap at different places, one that is too long, one that came without its bytes. */
-const WARM_UP_LENGTHS = [60, 13, 62, 1514, 61, 1519, 64, 63, 2000];
-const MAX_LENGTH = 1518;
+/**
+ * A runt, frames that wrap at different places, one that is too long, one that came without its bytes; and, where frames
+ * have room for less, packets of several.
+ */
+const WARM_UP_LENGTHS = [60, 13, 62, 1514, 61, 4001, 64, 63, 5000, 4000];
+const MAX_LENGTH = 4000;
+/** Of a burst's first packet: too short, too long, the first of two segments. */
+const WARM_UP_FIRST = [13, 65_535, MORE + 61];
 
 /** Does what the reader of a file does: puts records into the ring, as far as they fit. */
 function feed(words: Int32Array, round: number, timed: number): void {
   for (let i = 0; i < 40; i++) {
     const length = WARM_UP_LENGTHS[(round + i) % WARM_UP_LENGTHS.length];
-    const stored = length > 1600 ? 0 : length;
+    const stored = length > MAX_LENGTH ? 0 : length;
     const used = recordWords(stored);
     const head = words[CONTROL.producer];
     if (((head - words[CONTROL.consumer] + used) | 0) > WARM_UP_WORDS) return;
@@ -48,7 +53,7 @@ export function warmUp(context: QueueContext): void {
       if (round % 4 !== 3) feed(records, round, timed);
       const n = rx.receive(burst);
       rx.arm();
-      if (n > 0 && round % 16 === 0) burst.lengths[0] = round % 32 === 0 ? 13 : 65_535;
+      if (n > 0 && round % 16 === 0) burst.lengths[0] = WARM_UP_FIRST[(round >>> 4) % WARM_UP_FIRST.length];
       blocks[CONTROL.failed] = round % 64 === 63 ? 1 : 0;
       const sent = tx.transmit(burst, 0, n);
       stack.give(burst.offsets, sent, n);

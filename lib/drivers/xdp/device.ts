@@ -2,10 +2,10 @@
 import { makeCounters } from '../../arena/counters.ts';
 import { type Attached, asXskDevio, XSK_API, type XskDevio } from '../../devios/xsk.ts';
 import type { RingSizes, Xsk } from '../../devios/xsk-socket.ts';
-import { DeviceError, PortError } from '../../errors.ts';
+import { DevioError, PortError } from '../../errors.ts';
 import { type Device, type Driver, FRAMEWORK_API } from '../../framework/types.ts';
 import type { Link } from '../../netlink/rtnetlink.ts';
-import { L2_OVERHEAD, planQueue, queueModule, times } from '../../pktio/memory-port.ts';
+import { planQueue, queueModule, times } from '../../pktio/memory-port.ts';
 import { Port } from '../../pktio/port.ts';
 import { addCounters } from '../../pktio/stats.ts';
 import type {
@@ -19,9 +19,10 @@ import type {
   Queues,
 } from '../../pktio/types.ts';
 import { type QueuePlan, TX } from '../../queue.ts';
-import { checksumNote, isSoftware, largeNote, modeNote, shareNote } from './notes.ts';
+import { checkFit, type Fit, needsSeveral, tooLarge } from './fit.ts';
+import { checksumNote, isSoftware, largeNote, modeNote, offloadNote, shareNote } from './notes.ts';
 import { FRAME, placeData, XDP_RX_NAMES, XDP_TX_NAMES } from './places.ts';
-import { XDP_PACKET_HEADROOM } from './regs.ts';
+import { XDP_MAX_SEGMENTS } from './regs.ts';
 
 const MAX_RING = 16_384;
 
@@ -54,6 +55,7 @@ class XdpDevice implements PortDevice {
       rxRing: ring,
       txRing: ring,
       mtu: { min: mtu, max: mtu },
+      segments: XDP_MAX_SEGMENTS,
       setMac: false,
       setPromiscuous: true,
       interrupts: true,
@@ -78,13 +80,16 @@ class XdpDevice implements PortDevice {
   }
 
   async setup(config: PortConfig): Promise<Queues> {
-    this.checkFrames(config);
+    const fit = { ...config, name: this.name, interface: this.interface().name, pool: this.devio.frames.plan };
+    checkFit(fit, this.devio.options.zeroCopy === true);
     const count = Math.max(config.rxQueues, config.txQueues);
     const sizes = { rx: config.rxRing, fill: config.rxRing, tx: config.txRing, completion: config.txRing };
+    const multiBuffer = needsSeveral(fit);
     try {
       await this.devio.setPromiscuous(config.promiscuous);
-      this.attached = await this.devio.attach();
-      for (let i = 0; i < count; i++) await this.openQueue(i, sizes);
+      this.attached = await this.attachProgram(fit, multiBuffer);
+      for (let i = 0; i < count; i++) await this.openQueue(i, sizes, multiBuffer);
+      if (multiBuffer && !this.multiBuffer) throw tooLarge(fit, 'the kernel has no multi-buffer AF_XDP (Linux 6.6)');
     } catch (error) {
       this.teardown();
       throw error;
@@ -95,34 +100,23 @@ class XdpDevice implements PortDevice {
     };
   }
 
-  /** The kernel takes frames of a page at most, and keeps 256 bytes of each for itself. */
-  private checkFrames({ mtu, rxQueues, rxRing }: PortConfig): void {
-    const { count, frameSize, headroom } = this.devio.frames.plan;
-    const what = `port xdp:${this.name}`;
-    if (frameSize !== 2048 && frameSize !== 4096) {
-      const fix = 'open the engine with frameSize: 2048 or 4096';
-      throw new DeviceError('BAD_FRAME_SIZE', { what, why: `AF_XDP cannot use frames of ${frameSize} bytes`, fix });
-    }
-    const room = frameSize - Math.max(headroom, XDP_PACKET_HEADROOM);
-    if (mtu + L2_OVERHEAD > room) {
-      const larger = frameSize === 2048 ? ', or open the engine with frameSize: 4096' : '';
-      throw new DeviceError('MTU_TOO_LARGE', {
-        what,
-        why: `packets of ${mtu + L2_OVERHEAD} bytes do not fit into frames with room for ${room}`,
-        fix: `lower its MTU (ip link set ${this.interface().name} mtu ${room - L2_OVERHEAD})${larger}`,
-      });
-    }
-    if (rxQueues * rxRing >= count) {
-      throw new DeviceError('POOL_TOO_SMALL', {
-        what,
-        why: `${rxQueues} rx rings of ${rxRing} would hold all of the ${count} frames`,
-        fix: 'use smaller rings (rxRing), or open the engine with more frames',
-      });
+  /** Packets that do not fit a frame come in several. */
+  private get multiBuffer(): boolean {
+    return this.sockets.length > 0 && this.sockets.every((xsk) => xsk.multiBuffer);
+  }
+
+  private async attachProgram(fit: Fit, multiBuffer: boolean): Promise<Attached> {
+    try {
+      return await this.devio.attach(multiBuffer);
+    } catch (cause) {
+      const unknown = multiBuffer && cause instanceof DevioError && cause.code === 'BPF_PROGRAM';
+      if (!unknown || cause.detail.errno !== 'EINVAL') throw cause;
+      throw tooLarge(fit, 'the kernel has no XDP programs for packets of several buffers (Linux 5.18)', { cause });
     }
   }
 
-  private async openQueue(index: number, sizes: RingSizes): Promise<void> {
-    this.sockets.push(await this.devio.openQueue(this.devio.options.firstQueue + index, sizes));
+  private async openQueue(index: number, sizes: RingSizes, multiBuffer: boolean): Promise<void> {
+    this.sockets.push(await this.devio.openQueue(this.devio.options.firstQueue + index, sizes, multiBuffer));
   }
 
   /** Unless it was said: everywhere but behind hardware, which lets nothing in whose checksum somebody still has to make. */
@@ -139,7 +133,8 @@ class XdpDevice implements PortDevice {
 
   private common(map: number): Record<string, number> {
     const { base, count, frameSize } = this.devio.frames.plan;
-    return { base, umemBytes: count * frameSize, frameShift: Math.log2(frameSize), map, frames: count };
+    const segments = this.multiBuffer ? XDP_MAX_SEGMENTS : 1;
+    return { base, umemBytes: count * frameSize, frameShift: Math.log2(frameSize), map, frames: count, segments };
   }
 
   private rxHandle(index: number, config: PortConfig): QueueHandle {
@@ -240,7 +235,7 @@ class XdpDevice implements PortDevice {
       ...(attached === undefined ? [] : [modeNote(link.name, attached, this.sockets[0])]),
       ...shareNote(link, share, this.devio.channels()),
       ...checksumNote(link, this.fillsChecksums()),
-      ...largeNote(link, attached?.mode ?? options.mode),
+      ...(this.multiBuffer ? offloadNote(link) : largeNote(link, attached?.mode ?? options.mode)),
     ];
   }
 

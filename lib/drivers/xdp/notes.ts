@@ -36,12 +36,13 @@ export function shareNote(link: Pick<Link, 'name' | 'kind'>, share: Share, chann
 export function modeNote(
   name: string,
   { mode, why }: Attached,
-  socket: Pick<Xsk, 'zeroCopy' | 'refusal'> | undefined,
+  socket: Pick<Xsk, 'zeroCopy' | 'refusal' | 'multiBuffer'> | undefined,
 ): string {
   const because = (reason: string | undefined) => (reason === undefined ? '' : ` (${reason})`);
   const refusal = socket?.refusal === undefined ? undefined : `its driver refuses zero-copy: ${socket.refusal}`;
   const copy = socket?.zeroCopy === true ? 'zero-copy' : `copy mode${because(refusal)}`;
-  return `${name}: XDP in ${mode} mode${because(why)}, ${copy}`;
+  const several = socket?.multiBuffer === true ? ', packets in several frames (multi-buffer)' : '';
+  return `${name}: XDP in ${mode} mode${because(why)}, ${copy}${several}`;
 }
 
 /** Says what becomes of checksums that a sender without hardware left to hardware. Whoever gets such a packet drops it. */
@@ -60,5 +61,17 @@ export function largeNote({ name, kind }: Pick<Link, 'name' | 'kind'>, mode: Att
   return [
     `${name}: in skb mode TCP comes in pieces too large for a frame (rx_dropped); ` +
       'at the other end: ethtool -K INTERFACE tso off gso off',
+  ];
+}
+
+/**
+ * Says when packets may be longer than the MTU: a program that is given packets of several buffers leaves the other end of a
+ * veth its segmentation offload, and what was to be cut into packets later comes whole.
+ */
+export function offloadNote({ name, kind }: Pick<Link, 'name' | 'kind'>): string[] {
+  if (kind !== 'veth') return [];
+  return [
+    `${name} is a veth: its other end sends packets longer than the MTU while it offloads segmentation, and they are dropped ` +
+      'as oversize; there: ethtool -K INTERFACE tso off gso off',
   ];
 }

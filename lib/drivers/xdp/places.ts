@@ -26,13 +26,16 @@ export function placeOf(data: Readonly<Record<string, number>>, prefix: string):
   };
 }
 
-/** What a queue's frame map says of a frame: not this queue's, given to the kernel to receive into, given to it to send. */
-export const FRAME = { none: 0, posted: 1, sending: 2 } as const;
+/**
+ * What a queue's frame map says of a frame: not this queue's, given to the kernel to receive into, given to it to send;
+ * `claimed` is one of a packet that is being looked at, segment by segment, before any is given to the kernel.
+ */
+export const FRAME = { none: 0, posted: 1, sending: 2, claimed: 3 } as const;
 
 /** Counters of an rx queue beyond the common ones. */
 export const XDP_RX_NAMES = ['runt', 'oversize', 'invalid'] as const;
-export const XDP_RX = { runt: 2, oversize: 3, invalid: 4 } as const;
+export const XDP_RX = { runt: 3, oversize: 4, invalid: 5 } as const;
 
 /** Counters of a tx queue beyond the common ones: refused by the kernel after it took them, or not a frame of ours. */
 export const XDP_TX_NAMES = ['kernel', 'invalid'] as const;
-export const XDP_TX = { kernel: 6, invalid: 7 } as const;
+export const XDP_TX = { kernel: 7, invalid: 8 } as const;

@@ -23,6 +23,7 @@ export const XDP_BIND = {
   copy: 1 << 1,
   zeroCopy: 1 << 2,
   useNeedWakeup: 1 << 3,
+  useSg: 1 << 4,
 } as const;
 
 /** Where in the socket's file the rings are, for mmap. */
@@ -42,6 +43,15 @@ export const TX_BATCH_SIZE = 32;
 
 /** Flag in `XDP_OPTIONS`: the socket is bound in zero-copy mode. */
 export const XDP_OPTIONS_ZEROCOPY = 1;
+
+/** Option of an rx or tx descriptor: the packet goes on in the next one. */
+export const XDP_PKT_CONTD = 1 << 0;
+
+/**
+ * Most descriptors of a packet that we receive or send. The kernel sends up to 18 where it copies (the first and
+ * MAX_SKB_FRAGS more, include/linux/skbuff.h) and takes a packet with more for invalid.
+ */
+export const XDP_MAX_SEGMENTS = 17;
 
 /** Struct xdp_statistics, in order, each 64 bits. */
 export const XDP_STATISTICS = [

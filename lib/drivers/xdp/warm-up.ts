@@ -1,10 +1,14 @@
 /** Warm-up of the `xdp` driver's queues: plays the kernel's side of four scratch rings. Not on the fast path. */
-import type { Burst, QueueContext, QueuePlan, RxQueue, TxQueue } from '../../queue.ts';
+import { type Burst, MORE, type QueueContext, type QueuePlan, type RxQueue, type TxQueue } from '../../queue.ts';
 import { FRAME, placeData, type RingPlace } from './places.ts';
-import { KICK } from './regs.ts';
+import { KICK, XDP_MAX_SEGMENTS, XDP_PKT_CONTD } from './regs.ts';
 
 const RING = 64;
 const ROUNDS = 600;
+/** Lengths that arrive now and then, among good ones: too short, longer than a frame. */
+const ARRIVING = [13, 9000];
+/** Lengths that a burst begins with: too short, longer than a frame, of a packet that goes on, or has no first segment. */
+const LEAVING = [13, 9000, MORE + 60, MORE];
 /** What a kick may answer. */
 const ANSWERS = [KICK.ok, KICK.ok, KICK.busy, KICK.again, KICK.netDown];
 
@@ -57,20 +61,26 @@ function scratchRing(context: QueueContext, words: number): RingPlace {
   return { producer: at, consumer: at + 64, flags: at + 128, first: at + 192, size: RING };
 }
 
-/** Moves descriptors as the kernel would: fill → rx, tx → completion. */
+/**
+ * Moves descriptors as the kernel would: fill → rx, tx → completion. Each `goesOn`th descriptor ends a packet, those
+ * before it go on; what is left unfinished is finished with the next call.
+ */
 function playKernel(
   words: Int32Array,
   from: RingPlace,
   to: RingPlace,
   sizes: readonly [number, number],
-  length: number,
+  { length, goesOn }: { length: number; goesOn: number },
 ): void {
   const [producer, consumer] = [from.producer >>> 2, from.consumer >>> 2];
   while (words[consumer] !== words[producer] && words[to.producer >>> 2] - words[to.consumer >>> 2] < RING) {
     const d = (to.first >>> 2) + (words[to.producer >>> 2] & (RING - 1)) * sizes[1];
     words[d] = words[(from.first >>> 2) + (words[consumer] & (RING - 1)) * sizes[0]];
     words[d + 1] = 0;
-    if (sizes[1] === 4) words[d + 2] = length;
+    if (sizes[1] === 4) {
+      words[d + 2] = length;
+      words[d + 3] = words[consumer] % goesOn === 0 ? 0 : XDP_PKT_CONTD;
+    }
     words[consumer]++;
     words[to.producer >>> 2]++;
   }
@@ -87,12 +97,12 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
   const { base, count, frameSize } = context.pool;
   const common = { base, umemBytes: count * frameSize, frameShift: Math.log2(frameSize), frames: count };
   const flags = { busyPoll: 0, fillChecksums: 1, socket: 0 };
-  const plan = { module: '', port: 'warm-up', queue: 0, counterNames: [], fd: 0, maxLength: 1518 };
+  const plan = { module: '', port: 'warm-up', queue: 0, counterNames: [], fd: 0, maxLength: 8000 };
   const make = (direction: 'rx' | 'tx', data: Record<string, number>): QueuePlan => ({
     ...plan,
     direction,
     counters: context.scratch(256),
-    data: { ...common, map: context.scratch(count), ...data },
+    data: { ...common, segments: XDP_MAX_SEGMENTS, map: context.scratch(count), ...data },
   });
   const plans = {
     rx: make('rx', { ...placeData('rx', rx), ...placeData('fill', fill), ...flags }),
@@ -104,17 +114,19 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
   words[tx.flags >>> 2] = 1;
   const burst: Burst = { size: 32, offsets: new Int32Array(32), lengths: new Int32Array(32), count: 0 };
   for (let round = 0; round < ROUNDS; round++) {
-    playKernel(words, fill, rx, [2, 4], round % 16 === 0 ? 13 : round % 16 === 1 ? 4000 : 90);
+    // Packets of one, of three, and now and then of more segments than may be, or than a burst has.
+    const goesOn = round % 8 === 5 ? 3 : round % 64 === 7 ? 40 : 1;
+    playKernel(words, fill, rx, [2, 4], { length: ARRIVING[round % 16] ?? 90, goesOn });
     rxQueue.arm();
     rxQueue.disarm();
     while (rxQueue.receive(burst) > 0) {
       for (let i = 0; i < burst.count; i++) writePacket(bytes, burst.offsets[i], (round + i) % PACKETS.length);
-      if (round % 8 === 0) burst.lengths[0] = round % 16 === 0 ? 13 : 1600;
+      if (round % 8 === 0) burst.lengths[0] = LEAVING[(round >>> 3) % LEAVING.length];
       const sent = txQueue.transmit(burst, 0, burst.count);
       stack.give(burst.offsets, sent, burst.count);
       txQueue.kick();
     }
-    if (round % 4 !== 0) playKernel(words, tx, completion, [4, 2], 0);
+    if (round % 4 !== 0) playKernel(words, tx, completion, [4, 2], { length: 0, goesOn: 1 });
     txQueue.reclaim();
   }
   for (const { data } of [plans.rx, plans.tx]) {

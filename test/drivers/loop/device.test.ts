@@ -71,7 +71,15 @@ describe('a loop port', () => {
     const handle = port.queues.tx[0]!;
     await port.stop();
     expect([...handle.held()]).toEqual([]);
-    expect(port.stats().tx).toEqual({ packets: 10n, bytes: 600n, completed: 4n, runt: 0n, oversize: 0n, stopped: 6n });
+    expect(port.stats().tx).toEqual({
+      packets: 10n,
+      bytes: 600n,
+      completed: 4n,
+      runt: 0n,
+      oversize: 0n,
+      stopped: 6n,
+      extra_frames: 0n,
+    });
     await open.close();
   });
 

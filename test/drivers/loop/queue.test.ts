@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { RING, ringBytes, ringContents } from '../../../lib/arena/ring.ts';
-import { blockBytes, MAX_RINGS, ringAt } from '../../../lib/drivers/loop/layout.ts';
+import { blockBytes, MAX_RINGS, RX_NAMES, ringAt } from '../../../lib/drivers/loop/layout.ts';
 import { makeRxQueue, makeTxQueue, warmUp } from '../../../lib/drivers/loop/queue.ts';
 import * as pairQueues from '../../../lib/drivers/pair/queue.ts';
 import { COUNTER_NAMES } from '../../../lib/pktio/memory-port.ts';
@@ -32,7 +32,10 @@ function makeQueues({ rx = 1, tx = 1, size = 64, endless = true, frames = 256, s
     ringOf(i)[RING.consumer] = start;
   }
   const rxPlans = Array.from({ length: rx }, (_, first) =>
-    world.plan('rx', COUNTER_NAMES.rx, { fd: FD, data: { block, size, first, step: rx, endless: Number(endless) } }),
+    world.plan('rx', [...COUNTER_NAMES.rx, ...RX_NAMES], {
+      fd: FD,
+      data: { block, size, first, step: rx, endless: Number(endless) },
+    }),
   );
   const txPlans = Array.from({ length: tx }, (_, i) =>
     world.plan('tx', COUNTER_NAMES.tx, { fd: FD, data: { ring: ringAt(block, i, size), size } }),
@@ -74,7 +77,7 @@ describe('loop queues', () => {
     expect(receive(rx[0]!)).toEqual(sent.slice(0, 32));
     expect(receive(rx[0]!)).toEqual(sent.slice(32));
     expect(receive(rx[0]!)).toEqual([]);
-    expect(world.counters(rxPlans[0]!)).toEqual({ packets: 40n, bytes: 2400n });
+    expect(world.counters(rxPlans[0]!)).toEqual({ packets: 40n, bytes: 2400n, extra_frames: 0n, oversize: 0n });
     expect(tx[0]!.reclaim()).toBe(0);
     expect(world.counters(txPlans[0]!)).toEqual({
       packets: 40n,
@@ -83,6 +86,7 @@ describe('loop queues', () => {
       runt: 0n,
       oversize: 0n,
       stopped: 0n,
+      extra_frames: 0n,
     });
   });
 
@@ -116,7 +120,7 @@ describe('loop queues', () => {
     [1518, undefined],
     [1519, 'oversize'],
     [-1, 'runt'],
-    [2 ** 31 - 1, 'oversize'],
+    [2 ** 30 - 1, 'oversize'],
   ])('take a frame of %d bytes; if it is impossible it ends as %s and is free again', (length, reason) => {
     const { world, tx, txPlans, inRing } = makeQueues({ frames: 3 });
     const burst = makeBurst(3);

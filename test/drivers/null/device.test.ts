@@ -63,8 +63,8 @@ describe('a null port', () => {
     expect(rx(0).receive(burst)).toBe(32);
     expect(tx(0).transmit(burst, 0, 32)).toBe(32);
     expect(port.stats()).toEqual({
-      rx: { packets: 32n, bytes: 3200n },
-      tx: { packets: 32n, bytes: 3200n, completed: 32n, runt: 0n, oversize: 0n, stopped: 0n },
+      rx: { packets: 32n, bytes: 3200n, extra_frames: 0n },
+      tx: { packets: 32n, bytes: 3200n, completed: 32n, runt: 0n, oversize: 0n, stopped: 0n, extra_frames: 0n },
     });
     for (const handle of [...port.queues.rx, ...port.queues.tx]) expect([...handle.held()]).toEqual([]);
     await port.stop();

@@ -133,6 +133,7 @@ describe('a pair of ports', () => {
       runt: 0n,
       oversize: 0n,
       stopped: 4n,
+      extra_frames: 0n,
     });
     expect(receive(b)).toEqual([]);
     for (const end of [a, b]) await end.close();

@@ -60,7 +60,7 @@ test('A capture goes in, and comes out again packet by packet', async () => {
   expect(await worker.forwardAll()).toEqual(list);
   await port.flush();
   const bytes = list.reduce((sum, p) => sum + p.length, 0);
-  expect(numbers(port.stats().rx)).toEqual({ packets: 3000, bytes, runt: 0, oversize: 0 });
+  expect(numbers(port.stats().rx)).toEqual({ packets: 3000, bytes, extra_frames: 0, runt: 0, oversize: 0 });
   expect(numbers(port.stats().tx)).toMatchObject({ packets: 3000, bytes, completed: 3000, io_error: 0, stopped: 0 });
   expect(worker.tx[0].reclaim()).toBe(0);
   await port.stop();
@@ -197,7 +197,7 @@ test('The MTU decides which packets of the file are frames, and which frames are
   await opened.port.start();
   const worker = new FakeWorker(opened);
   await worker.forwardAll();
-  expect(numbers(opened.port.stats().rx)).toEqual({ packets: 2, bytes: 1532, runt: 1, oversize: 1 });
+  expect(numbers(opened.port.stats().rx)).toEqual({ packets: 2, bytes: 1532, extra_frames: 0, runt: 1, oversize: 1 });
   worker.send([frame(13), frame(1519)]);
   await opened.port.stop();
   expect(numbers(opened.port.stats().tx)).toMatchObject({ packets: 4, completed: 2, runt: 1, oversize: 1 });

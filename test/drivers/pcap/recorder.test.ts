@@ -11,7 +11,18 @@ import { until } from '../../fakes/pcap-port.ts';
 import { AT, World } from '../../fakes/pcap-queues.ts';
 import { read } from '../../fakes/read-capture.ts';
 
-const NAMES = ['packets', 'bytes', 'completed', 'runt', 'oversize', 'stopped', 'io_error', 'no_output'];
+const NAMES = [
+  'packets',
+  'bytes',
+  'completed',
+  'runt',
+  'oversize',
+  'stopped',
+  'extra_frames',
+  'io_error',
+  'no_output',
+  'joined',
+];
 const b = new Blocks(true);
 const head = file(b.section(), b.interface());
 

@@ -35,7 +35,7 @@ async function setup(bytes: Uint8Array, options: ReplayOptions, words = 1024): P
   const name = path(`${files++}.pcapng`);
   writeFileSync(name, bytes);
   const handle = await open(name);
-  const w = new World({ words, names: ['packets', 'bytes', 'runt', 'oversize'], timed: options.timed });
+  const w = new World({ words, names: ['packets', 'bytes', 'extra_frames', 'runt', 'oversize'], timed: options.timed });
   const errors: Error[] = [];
   const delivered: number[] = [];
   const ring = new RecordRing(w.memory, AT.ring, words, w.plan.maxLength);
@@ -203,7 +203,13 @@ test('Packets too long for the port are counted, not stored; long and short ones
   s.replay.start();
   expect(await receive(s, 5)).toEqual(list.filter(({ length }) => length >= 14 && length <= 1518));
   await until(() => s.replay.finished);
-  expect(s.w.counters).toEqual({ packets: 5, bytes: 1518 + 191 + 192 + 193 + 14, runt: 1, oversize: 2 });
+  expect(s.w.counters).toEqual({
+    packets: 5,
+    bytes: 1518 + 191 + 192 + 193 + 14,
+    extra_frames: 0,
+    runt: 1,
+    oversize: 2,
+  });
 });
 
 test('A reading that is stopped leaves the ring alone', async () => {

@@ -4,7 +4,7 @@ import { makeRxQueue } from '../../../lib/drivers/pcap/queue.ts';
 import { frame } from '../../fakes/capture-files.ts';
 import { World } from '../../fakes/pcap-queues.ts';
 
-const NAMES = ['packets', 'bytes', 'runt', 'oversize'];
+const NAMES = ['packets', 'bytes', 'extra_frames', 'runt', 'oversize'];
 const world = (options: Partial<ConstructorParameters<typeof World>[0]> = {}) =>
   new World({ words: 1024, names: NAMES, ...options });
 
@@ -22,7 +22,13 @@ test('Records become frames, in order, with their lengths and bytes', () => {
   for (const packet of packets) w.putRecord(packet);
   expect(drain(w)).toEqual(packets);
   expect(w.empty).toBe(true);
-  expect(w.counters).toEqual({ packets: 6, bytes: 60 + 61 + 62 + 63 + 14 + 1518, runt: 0, oversize: 0 });
+  expect(w.counters).toEqual({
+    packets: 6,
+    bytes: 60 + 61 + 62 + 63 + 14 + 1518,
+    extra_frames: 0,
+    runt: 0,
+    oversize: 0,
+  });
 });
 
 test('An empty ring gives nothing', () => {
@@ -77,13 +83,13 @@ test('Whatever the lengths and wherever the indices start, what goes in comes ou
 });
 
 describe('Packets that are no frames', () => {
-  test('are counted by reason and skipped, up to the limits of the port and of a frame', () => {
-    const w = world({ maxLength: 100, frameSize: 64 });
+  test('are counted by reason and skipped, up to the limits of the port', () => {
+    const w = world({ maxLength: 100, frameSize: 128 });
     for (const length of [13, 14, 64, 65, 100, 101]) w.putRecord(frame(length));
     w.putRecord(new Uint8Array(0), { length: 9000 });
     w.putRecord(new Uint8Array(0));
-    expect(drain(w).map((p) => p.length)).toEqual([14, 64]);
-    expect(w.counters).toEqual({ packets: 2, bytes: 78, runt: 2, oversize: 4 });
+    expect(drain(w).map((p) => p.length)).toEqual([14, 64, 65, 100]);
+    expect(w.counters).toEqual({ packets: 4, bytes: 243, extra_frames: 0, runt: 2, oversize: 2 });
     expect(w.stack.free.size).toBe(64);
   });
 
