@@ -12,8 +12,9 @@ import { ATTACH_MODE, attachXdp, createXskMap, loadXdp, setXskMap } from '../../
 import { openSocket, openXsk, type RingSizes, type Xsk } from '../../lib/devios/xsk-socket.ts';
 import { placeData, XDP_RX_NAMES, XDP_TX_NAMES } from '../../lib/drivers/xdp/places.ts';
 import { makeRxQueue, makeTxQueue } from '../../lib/drivers/xdp/queue.ts';
+import { XDP_MAX_SEGMENTS } from '../../lib/drivers/xdp/regs.ts';
 import { COUNTER_NAMES } from '../../lib/pktio/memory-port.ts';
-import type { Burst, QueueContext, QueuePlan, RxQueue, TxQueue } from '../../lib/queue.ts';
+import { type Burst, MORE, type QueueContext, type QueuePlan, type RxQueue, type TxQueue } from '../../lib/queue.ts';
 import { loadNative } from '../../native/index.ts';
 import { sh, testAsRoot, waitFor } from '../fakes/netns.ts';
 
@@ -39,12 +40,14 @@ interface Options {
   readonly match?: string;
   readonly mode?: keyof typeof ATTACH_MODE;
   readonly mtu?: number;
+  /** Packets of several frames. */
+  readonly several?: boolean;
 }
 
 let made = 0;
 
 /** A veth with an engine's queues at both ends, in one pool of frames. */
-async function wire({ pool = {}, sizes = {}, match, mode = 'native', mtu = 1500 }: Options = {}) {
+async function wire({ pool = {}, sizes = {}, match, mode = 'native', mtu = 1500, several = false }: Options = {}) {
   const names = ['a', 'b'].map((end) => `lx${process.pid % 100_000}${end}${made}`);
   made++;
   sh(`ip link add ${names[0]} mtu ${mtu} type veth peer name ${names[1]} mtu ${mtu}`);
@@ -75,13 +78,15 @@ async function wire({ pool = {}, sizes = {}, match, mode = 'native', mtu = 1500 
     const index = Number(sh(`cat /sys/class/net/${name}/ifindex`));
     const map = createXskMap(native, 4);
     const program = loadXdp(native, redirectProgram(map, match === undefined ? [] : parseMatch(match), XDP.pass), {
-      frags: false,
+      frags: several,
     });
     let link = attachXdp(native, program, index, ATTACH_MODE[mode]);
     const all: RingSizes = { rx: 512, fill: 512, tx: 512, completion: 512, ...sizes };
     const options = { firstQueue: 0, match: [], closed: false, busyPoll: false, force: false };
     const socket = async () => openSocket(native, false);
-    const xsk = await openXsk(arena, frames, { name, index, queue: 0, socket }, all, options, sharing);
+    const where = { name, index, queue: 0, socket };
+    const xsk = await openXsk(arena, frames, where, all, options, sharing, several);
+    expect(xsk.multiBuffer).toBe(several);
     setXskMap(native, map, 0, xsk.fd);
     const queue = (direction: 'rx' | 'tx', rings: [string, string], own: readonly string[]): QueuePlan => {
       const counterNames = [...COUNTER_NAMES[direction], ...own];
@@ -95,6 +100,7 @@ async function wire({ pool = {}, sizes = {}, match, mode = 'native', mtu = 1500 
         fillChecksums: 0,
         socket: xsk.fd,
         budget: xsk.budget,
+        segments: several ? XDP_MAX_SEGMENTS : 1,
       };
       const data = { ...common, ...first, ...second, map: arena.allocate(plan.count) } as Record<string, number>;
       return {
@@ -195,7 +201,49 @@ async function wire({ pool = {}, sizes = {}, match, mode = 'native', mtu = 1500 
     await waitFor('all are there', () => got.push(...receive(to, length)) >= count, 2000).catch(() => undefined);
     return got;
   };
-  return { a, b, open, names, send, receive, pass, frames, stack, arena };
+  /** A burst of one packet with segments of these lengths; its bytes count up, modulo 251. */
+  const packet = (...lengths: number[]): Burst => {
+    const out = burst(lengths.length);
+    out.count = stack.take(out.offsets, 0, lengths.length);
+    let next = 0;
+    for (const [i, length] of lengths.entries()) {
+      const at = out.offsets[i]!;
+      for (let b = 0; b < length; b++) arena.u8[at + b] = next++ % 251;
+      if (i === 0) new DataView(arena.memory).setUint16(at + 12, 0x88b5);
+      out.lengths[i] = i < lengths.length - 1 ? MORE + length : length;
+    }
+    return out;
+  };
+  /** Offers a burst, which `end` accepts whole. */
+  const offer = (end: End, out: Burst): void => {
+    expect(end.tx.transmit(out, 0, out.size)).toBe(out.size);
+    end.tx.kick();
+  };
+  /** The lengths of the segments of each packet that is there, whose bytes are as `packet` wrote them. */
+  const packets = (end: End, size = 64): number[][] => {
+    const list: number[][] = [];
+    const into = burst(size);
+    while (end.rx.receive(into) > 0) {
+      let lengths: number[] = [];
+      let next = 0;
+      for (let i = 0; i < into.count; i++) {
+        const length = into.lengths[i]! & ~MORE;
+        const got = arena.u8.slice(into.offsets[i], into.offsets[i]! + length);
+        const want = Uint8Array.from(got, (_, b) => (next + b) % 251);
+        if (lengths.length === 0) want.set([0x88, 0xb5], 12);
+        expect(Buffer.compare(got, want)).toBe(0);
+        next += length;
+        lengths.push(length);
+        if (into.lengths[i]! >= MORE) continue;
+        list.push(lengths);
+        lengths = [];
+        next = 0;
+      }
+      stack.give(into.offsets, 0, into.count);
+    }
+    return list;
+  };
+  return { a, b, open, names, send, receive, pass, packet, offer, packets, frames, stack, arena };
 }
 
 const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
@@ -391,4 +439,84 @@ testAsRoot('Ring indices that pass 2^16, with bursts of every size', async () =>
   got.push(...receive(b));
   expect(got.length).toBe(sent);
   expect(got.every((number, i) => number === i)).toBe(true);
+});
+
+/** What the kernel puts into a frame of 2,048 bytes with the headroom of 256. */
+const ROOM = 1792;
+const bytesOf = (lengths: readonly number[]): number => lengths.reduce((sum, n) => sum + n, 0);
+
+for (const mode of ['native', 'skb'] as const) {
+  testAsRoot(`SEND_RECEIVE_9K_PACKETS (${mode}): packets of 9,000 bytes in frames of 2,048`, async () => {
+    const { a, b, packet, offer, packets } = await wire({ mode, mtu: 9000, several: true });
+    const cut = [ROOM, ROOM, ROOM, ROOM, ROOM, 9000 - 5 * ROOM];
+    const got: number[][] = [];
+    for (let i = 0; i < 500; i++) {
+      offer(a, i % 2 === 0 ? packet(...cut) : packet(60));
+      a.tx.reclaim();
+      got.push(...packets(b, 8));
+    }
+    await waitFor('all are there', () => got.push(...packets(b, 8)) >= 500, 2000);
+    expect(got).toEqual(Array.from({ length: 500 }, (_, i) => (i % 2 === 0 ? cut : [60])));
+    a.tx.reclaim();
+    const sent = { packets: 500n, bytes: 250n * 9060n, extra_frames: 1250n };
+    expect(a.counters().tx).toMatchObject({ ...sent, completed: 1750n, kernel: 0n, invalid: 0n });
+    expect(b.counters().rx).toMatchObject({ ...sent, runt: 0n, oversize: 0n, invalid: 0n });
+    expect(a.xsk.statistics().tx_invalid_descs).toBe(0n);
+  });
+
+  testAsRoot(
+    `TOO_MANY_FRAGS (${mode}): 17 segments pass, more are refused whole, and the next packet passes`,
+    async () => {
+      const { a, b, packet, offer, packets } = await wire({ mode, mtu: 9000, several: true });
+      for (const n of [17, 18, 19, 64, 1, 16]) offer(a, packet(...Array<number>(n).fill(100)));
+      await waitFor('all are sent', () => a.tx.reclaim() === 0, 2000);
+      await sleep(10);
+      const got = packets(b);
+      expect(got.map(bytesOf)).toEqual([1700, 100, 1600]);
+      expect(a.counters().tx).toMatchObject({ packets: 6n, completed: 34n, oversize: 101n, kernel: 0n });
+      expect(a.xsk.statistics().tx_invalid_descs).toBe(0n);
+    },
+  );
+}
+
+testAsRoot('ALIGNED_INV_DESC_MULTI_BUFF: of a packet with an invalid segment the kernel sees nothing', async () => {
+  const { a, b, frames, stack, packet, offer, packets } = await wire({ mtu: 9000, several: true });
+  const { base, count, frameSize } = frames.plan;
+  const spoilt: [index: number, offset: number | undefined, length: number | undefined][] = [
+    [1, base - frameSize, undefined],
+    [1, base + count * frameSize, undefined],
+    [2, 0, undefined],
+    [1, undefined, MORE],
+    [1, undefined, MORE + 2049],
+    [2, undefined, 0],
+    [0, undefined, MORE + 13],
+    [2, undefined, MORE + 100],
+  ];
+  const free = stack.ask(count);
+  for (const [index, offset, length] of spoilt) {
+    const burst = packet(1000, 1000, 100);
+    if (offset !== undefined) stack.push(burst.offsets[index]!);
+    burst.offsets[index] = offset ?? burst.offsets[index]!;
+    burst.lengths[index] = length ?? burst.lengths[index]!;
+    offer(a, burst);
+    offer(a, packet(1000, 500));
+  }
+  await waitFor('all are sent', () => a.tx.reclaim() === 0, 2000);
+  await sleep(10);
+  expect(packets(b)).toEqual(spoilt.map(() => [1500]));
+  const { packets: accepted, completed, runt, oversize, invalid } = a.counters().tx;
+  expect([accepted, completed, runt! + oversize! + invalid!]).toEqual([16n, 16n, 24n]);
+  expect(a.xsk.statistics().tx_invalid_descs).toBe(0n);
+  expect(stack.ask(count)).toBe(free);
+});
+
+testAsRoot('UMEM_HEADROOM, packets of several frames: each lies behind the headroom', async () => {
+  const { a, b, stack, packet, offer } = await wire({ mtu: 9000, several: true, pool: { headroom: 512 } });
+  offer(a, packet(1500, 1500, 1500));
+  await sleep(10);
+  const burst: Burst = { size: 8, offsets: new Int32Array(8), lengths: new Int32Array(8), count: 0 };
+  expect(b.rx.receive(burst)).toBe(3);
+  expect([...burst.lengths.subarray(0, 3)]).toEqual([MORE + 1536, MORE + 1536, 4500 - 2 * 1536]);
+  expect([...burst.offsets.subarray(0, 3)].map((offset) => offset % 2048)).toEqual([512, 512, 512]);
+  stack.give(burst.offsets, 0, 3);
 });

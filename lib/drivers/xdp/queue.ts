@@ -6,9 +6,7 @@
  */
 import { makeCounters } from '../../arena/counters.ts';
 import { indexAccess, storeFence } from '../../arena/order.ts';
-import { makeJudge, OVERSIZE, packetEnd, RUNT } from '../../arena/segments.ts';
 import {
-  type Burst,
   MIN_FRAME_LENGTH,
   MORE,
   type QueueContext,
@@ -20,17 +18,18 @@ import {
 } from '../../queue.ts';
 import { finishChecksum } from '../../wire/partial-checksum.ts';
 import { FRAME, placeOf, XDP_RX, XDP_TX } from './places.ts';
-import { KICK, XDP_MAX_SEGMENTS, XDP_PKT_CONTD, XDP_RING_NEED_WAKEUP } from './regs.ts';
+import { KICK, XDP_PKT_CONTD, XDP_RING_NEED_WAKEUP } from './regs.ts';
+import { makeRxSegments } from './rx-segments.ts';
+import { makeTxSegments } from './tx-segments.ts';
 import { warmUpWith } from './warm-up.ts';
 
 /** System calls per kick at most: each sends up to `budget` packets in copy mode. */
 const MOST_CALLS = 32;
 /** So many packets at once are a load: more will follow, and one call can send them together. */
 const LOAD = 32;
-/** Longest length of an entry whose packet ends with it. */
-const PLAIN = MORE - 1;
-// Not read off the module where packets are: an import is a live binding.
+// Not read off their modules where packets are: an import is a live binding.
 const contd = XDP_PKT_CONTD;
+const more = MORE;
 
 /** Makes an rx queue: the rx ring, and the fill ring that feeds it. */
 export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
@@ -53,12 +52,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const frameSize = 1 << frameShift;
   const span = plan.maxLength - MIN_FRAME_LENGTH;
   const rxSize = rx.size;
-  const parts = new Int32Array(rxSize);
-  const partLengths = new Int32Array(rxSize);
-  const judge = makeJudge(plan.maxLength, frameSize, segments);
-  // What `takePacket` put into the burst: frames, and their bytes.
-  let taken = 0;
-  let takenBytes = 0;
+  const { takePacket, taken } = makeRxSegments(plan, context);
   const spare = new Int32Array(fillSize);
   const fd = data.socket;
   const low = fillSize >>> 1;
@@ -77,62 +71,6 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     }
     store(words, fillProducer, (head + n) | 0);
     if ((words[fillFlags] & XDP_RING_NEED_WAKEUP) !== 0) context.kickRx(fd);
-  }
-
-  /** How many of `ready` descriptors from index `at` on are of one packet; one more than `ready` when it is not there whole. */
-  function packetSize(at: number, ready: number): number {
-    let n = 0;
-    while (n < ready && (words[(rxFirst + (((at + n) & rxMask) << 2) + 3) | 0] & XDP_PKT_CONTD) !== 0) n = (n + 1) | 0;
-    return (n + 1) | 0;
-  }
-
-  /** Takes the frames of `n` descriptors from index `at` on back from the kernel; returns how many it had. */
-  function takeParts(at: number, n: number): number {
-    let had = 0;
-    for (let i = 0; i < n; i = (i + 1) | 0) {
-      const d = (rxFirst + (((at + i) & rxMask) << 2)) | 0;
-      const address = words[d];
-      const high = words[(d + 1) | 0];
-      const length = words[(d + 2) | 0];
-      const frame = address >>> frameShift;
-      if (high !== 0 || address >>> 0 >= umemBytes || map[frame] !== FRAME.posted) continue;
-      map[frame] = FRAME.none;
-      parts[had] = (base + address) | 0;
-      const fits =
-        length >>> 0 <= frameSize && (((address & inFrame) + length) | 0) <= frameSize && (address & 3) === 0;
-      // What is longer than its frame is longer than any.
-      partLengths[had] = (fits ? length : PLAIN) + (i < n - 1 ? MORE : 0);
-      had = (had + 1) | 0;
-    }
-    return had;
-  }
-
-  /**
-   * Takes the packet of several segments that begins at index `at`, with `ready` descriptors, into `burst` from `kept`
-   * on; or frees and counts it when it may not pass. Returns how many descriptors that were: 0 when it stays in the ring,
-   * for a burst with more room, or because the kernel has not finished it.
-   */
-  function takePacket({ offsets, lengths, size }: Burst, kept: number, at: number, ready: number): number {
-    taken = 0;
-    const wanted = packetSize(at, ready);
-    if (wanted > ready && ready <= segments) return 0;
-    const n = wanted > ready ? ready : wanted;
-    const room = (size - kept) | 0;
-    if (n > room && kept > 0) return 0;
-    const had = takeParts(at, n);
-    const bytes = wanted === n && n <= room ? judge(partLengths, 0, had) : OVERSIZE;
-    if (had < n || bytes < 0) {
-      stack.give(parts, 0, had);
-      count(had < n ? XDP_RX.invalid : bytes === RUNT ? XDP_RX.runt : XDP_RX.oversize, n);
-      return n;
-    }
-    for (let i = 0; i < n; i = (i + 1) | 0) {
-      offsets[(kept + i) | 0] = parts[i];
-      lengths[(kept + i) | 0] = partLengths[i];
-    }
-    taken = n;
-    takenBytes = bytes;
-    return n;
   }
 
   refill();
@@ -169,10 +107,9 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
           const gone = takePacket(burst, kept, (tail + i) | 0, (ready - i) | 0);
           if (gone === 0) break;
           i = (i + gone - 1) | 0;
-          if (taken === 0) continue;
-          kept = (kept + taken) | 0;
-          extra = (extra + taken - 1) | 0;
-          bytes = (bytes + takenBytes) | 0;
+          kept = (kept + taken[0]) | 0;
+          bytes = (bytes + taken[1]) | 0;
+          if (taken[0] > 0) extra = (extra + taken[0] - 1) | 0;
           continue;
         }
         const frame = address >>> frameShift;
@@ -234,15 +171,12 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     completion.first >>> 2,
   ];
   const doneMask = completion.size - 1;
-  const { base, umemBytes, frameShift, budget, segments } = data;
+  const { base, umemBytes, frameShift, budget } = data;
   const inFrame = (1 << frameShift) - 1;
   const frameSize = 1 << frameShift;
   const span = plan.maxLength - MIN_FRAME_LENGTH;
-  const judge = makeJudge(plan.maxLength, frameSize, segments);
+  const { putPacket, put: given, lastTaken } = makeTxSegments(plan, context);
   const fd = plan.fd;
-  // What `putPacket` gave to the kernel: frames, and their bytes.
-  let given = 0;
-  let givenBytes = 0;
   // Frames since the last kick, and whether that was put off.
   let published = 0;
   let putOff = false;
@@ -275,66 +209,6 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     if (dropped > 0) count(XDP_TX.kernel, dropped);
     count(TX.completed, (good - dropped) | 0);
     return outstanding;
-  }
-
-  /** Claims the frame at `offset` for a segment of `length` bytes; false when it is none of ours, or the kernel has it. */
-  function claim(offset: number, length: number): boolean {
-    const address = (offset - base) | 0;
-    const frame = address >>> frameShift;
-    if (address >>> 0 >= umemBytes || map[frame] === FRAME.sending || map[frame] === FRAME.claimed) return false;
-    map[frame] = FRAME.claimed;
-    return (((address & inFrame) + length) | 0) <= frameSize;
-  }
-
-  /** Frees what is claimed of frames [from, stop), and counts all of them as `reason`. */
-  function refuse(offsets: Int32Array, from: number, stop: number, reason: number): void {
-    for (let i = from; i < stop; i = (i + 1) | 0) {
-      const frame = (offsets[i] - base) >>> frameShift;
-      if (frame >= map.length || map[frame] !== FRAME.claimed) continue;
-      map[frame] = FRAME.none;
-      stack.push(offsets[i]);
-    }
-    count(reason, (stop - from) | 0);
-  }
-
-  /**
-   * Puts the packet of several segments that begins at entry `at` of `burst` into the ring from index `head` on; or
-   * frees and counts it, whole, when it may not pass. Returns the entry after it, or `at` when `room` is too little.
-   */
-  function putPacket({ offsets, lengths }: Burst, at: number, end: number, head: number, room: number): number {
-    given = 0;
-    const stop = packetEnd(lengths, at, end);
-    const n = (stop - at) | 0;
-    const bytes = judge(lengths, at, stop);
-    if (bytes >= 0 && n > room) return at;
-    let good = true;
-    for (let i = at; i < stop; i = (i + 1) | 0) good = claim(offsets[i], bytes < 0 ? 0 : lengths[i] & ~MORE) && good;
-    if (!good || bytes < 0) {
-      refuse(offsets, at, stop, !good ? XDP_TX.invalid : bytes === RUNT ? TX.runt : TX.oversize);
-      return stop;
-    }
-    for (let i = 0; i < n; i = (i + 1) | 0) {
-      const length = lengths[(at + i) | 0];
-      const address = (offsets[(at + i) | 0] - base) | 0;
-      map[address >>> frameShift] = FRAME.sending;
-      const d = (txFirst + (((head + i) & txMask) << 2)) | 0;
-      words[d] = address;
-      words[(d + 1) | 0] = 0;
-      words[(d + 2) | 0] = length & ~MORE;
-      words[(d + 3) | 0] = length >= MORE ? XDP_PKT_CONTD : 0;
-    }
-    given = n;
-    givenBytes = bytes;
-    return stop;
-  }
-
-  /** Frames of the packet that the kernel took out of the tx ring last, `next` being the index of the next. */
-  function lastTaken(next: number): number {
-    let n = 1;
-    while (n < XDP_MAX_SEGMENTS && (words[(txFirst + (((next - 1 - n) & txMask) << 2) + 3) | 0] & contd) !== 0) {
-      n = (n + 1) | 0;
-    }
-    return n;
   }
 
   /** Has the kernel send what is in the ring. */
@@ -376,14 +250,12 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
           length >>> 0 > frameSize ||
           (((address & inFrame) + length) | 0) > frameSize
         ) {
-          if (length >= MORE) {
+          if (length >= more) {
             const next = putPacket(burst, i, end, (head + put) | 0, (room - put) | 0);
             if (next === i) break;
+            put = (put + given[0]) | 0;
+            bytes = (bytes + given[1]) | 0;
             extra = (extra + next - i - 1) | 0;
-            if (given > 0) {
-              put = (put + given) | 0;
-              bytes = (bytes + givenBytes) | 0;
-            }
             i = (next - 1) | 0;
             continue;
           }
