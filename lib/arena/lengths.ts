@@ -1,4 +1,7 @@
 /** Lengths of a burst, checked and summed in one pass. Data half. */
+import { MORE } from '../queue.ts';
+
+const more = MORE;
 
 /**
  * Returns the sum of `lengths` [from, to), or -1 when one of them is below `least` or above `most`. A burst is at most
@@ -24,4 +27,25 @@ export function sumLengths(lengths: Int32Array, from: number, to: number, least:
     sign |= (a - least) | (most - a);
   }
   return sign < 0 ? -1 : sum;
+}
+
+/** Returns the sum of the first `count` lengths, or -1 when some packet of them has several segments. */
+export function sumWhole(lengths: Int32Array, count: number): number {
+  let sum = 0;
+  let all = 0;
+  let i = 0;
+  for (const last = (count - 3) | 0; i < last; i = (i + 4) | 0) {
+    const a = lengths[i];
+    const b = lengths[(i + 1) | 0];
+    const c = lengths[(i + 2) | 0];
+    const d = lengths[(i + 3) | 0];
+    sum = (sum + a + b + c + d) | 0;
+    all |= a | b | c | d;
+  }
+  for (; i < count; i = (i + 1) | 0) {
+    const a = lengths[i];
+    sum = (sum + a) | 0;
+    all |= a;
+  }
+  return all >= more ? -1 : sum;
 }

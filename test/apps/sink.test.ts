@@ -1,5 +1,6 @@
 import { fc, test } from '@fast-check/vitest';
 import { describe, expect } from 'vitest';
+import { MORE } from '../../lib/queue.ts';
 import { parseMac } from '../../lib/wire/mac.ts';
 import { makeProbeWriter } from '../../lib/wire/probe.ts';
 import { makeProbeTemplate } from '../../lib/wire/probe-template.ts';
@@ -280,4 +281,18 @@ describe('sink refuses', () => {
       message: expect.stringMatching(message),
     });
   });
+});
+
+test('A packet of several frames is one that is foreign, and all its frames are freed', () => {
+  const frames = fakeFrames(POOL);
+  const ring = fakeRing(frames);
+  for (const length of [60, 60, 60]) ring.insert(probe(0).subarray(0, length), ring.wire.length);
+  ring.resize(0, MORE + 60);
+  ring.resize(1, MORE + 60);
+  ring.insert(probe(0), 3);
+  const context = fakeContext({}, { frames, rx: { ...ring.rx, segments: true } });
+  const poll = sink(context);
+  expect(poll()).toBe(4);
+  expect(context.counters).toMatchObject({ received: 2, ok: 1, foreign: 1, corrupt: 0 });
+  expect([frames.count('free'), frames.freed.total]).toEqual([POOL, 4]);
 });

@@ -1,6 +1,6 @@
 import { fc, test as property } from '@fast-check/vitest';
 import { describe, expect, test } from 'vitest';
-import { DROP } from '../../lib/queue.ts';
+import { DROP, MORE } from '../../lib/queue.ts';
 import { type UdpEchoOptions, udpEcho } from '../../workers/apps/udp-echo.ts';
 import { ethernet, ipv4, ipv6, udp } from '../fakes/packets.ts';
 import { fakeContext, fakeFrames, fakePort, fakeRing } from '../fakes/queues.ts';
@@ -317,3 +317,13 @@ property.prop([fc.constantFrom(...seeds), fc.array(fc.tuple(fc.nat(200), fc.nat(
     if (answer !== undefined) expect([...answer.slice(6, 12)]).toEqual(OUR_MAC);
   },
 );
+
+test('A packet of several frames is not answered: all its frames are dropped, and those beside it are answered', () => {
+  const { frames, wire, back, context, poll } = host();
+  const asked = toUs(0x800, ip4(17, udp4(1234, 7)));
+  for (let i = 0; i < 5; i++) wire.insert(asked, i);
+  for (const i of [1, 2]) wire.resize(i, MORE + asked.length);
+  expect(poll()).toBe(5);
+  expect([back.wire.length, context.counters.udp]).toEqual([2, 2]);
+  expect([...frames.dropped]).toEqual([[DROP.filter, 3]]);
+});

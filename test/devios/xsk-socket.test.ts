@@ -17,14 +17,17 @@ afterEach(() => {
   for (const wire of open.wires.splice(0)) dropWire(wire);
 });
 
-function world(queues = 1, pool: ConstructorParameters<typeof FramePool>[1] = {}) {
+function world(queues = 1, pool: ConstructorParameters<typeof FramePool>[1] = {}, native = loadNative()) {
   const wire = makeWire(1, { queues });
-  const arena = new Arena(loadNative());
+  const arena = new Arena(native);
   open.wires.push(wire);
   open.arenas.push(arena);
   const frames = new FramePool(arena, { frames: 1024, ...pool });
   const index = Number(sh(`cat /sys/class/net/${wire.name}/ifindex`));
-  const bind = (queue = 0, more: { options?: Partial<XdpOptions>; sharing?: Xsk; sizes?: Partial<RingSizes> } = {}) =>
+  const bind = (
+    queue = 0,
+    more: { options?: Partial<XdpOptions>; sharing?: Xsk; sizes?: Partial<RingSizes>; multiBuffer?: boolean } = {},
+  ) =>
     openXsk(
       arena,
       frames,
@@ -32,6 +35,7 @@ function world(queues = 1, pool: ConstructorParameters<typeof FramePool>[1] = {}
       { ...SIZES, ...more.sizes },
       { ...OPTIONS, ...more.options },
       more.sharing,
+      more.multiBuffer,
     );
   return { wire, arena, frames, bind };
 }
@@ -158,3 +162,41 @@ testAsRoot('An ordinary user with the four capabilities, and no other, opens a p
     ok: false,
   });
 });
+
+testAsRoot(
+  'A socket for packets of several frames says that it is one; one that shares its frames is, too',
+  async () => {
+    const { bind } = world(2);
+    const first = await bind(0, { multiBuffer: true });
+    const second = await bind(1, { sharing: first, multiBuffer: true });
+    const plain = await bind(0, {}).catch((error: unknown) => error);
+    expect([first.multiBuffer, second.multiBuffer]).toEqual([true, true]);
+    expect(plain).toMatchObject({ code: 'XSK_BIND', detail: { errno: 'EBUSY' } });
+    first.close();
+    second.close();
+  },
+);
+
+testAsRoot(
+  'A kernel that does not know them binds the socket for ordinary packets, and the socket says so',
+  async () => {
+    const native = loadNative();
+    const asked: number[] = [];
+    // As kernels before 6.6 answer to a flag that they do not know.
+    const old = Object.assign(Object.create(native) as typeof native, {
+      bind(fd: number, address: Uint8Array) {
+        const flags = address[2]! | (address[3]! << 8);
+        asked.push(flags);
+        if ((flags & 16) !== 0) throw Object.assign(new Error('EINVAL'), { errno: -22, syscall: 'bind' });
+        native.bind(fd, address);
+      },
+    });
+    const { bind } = world(1, {}, old);
+    const sockets = countFds('socket:');
+    const xsk = await bind(0, { multiBuffer: true });
+    expect(xsk.multiBuffer).toBe(false);
+    expect(asked[0]! & 16).toBe(16);
+    expect(countFds('socket:')).toBe(sockets + 1);
+    xsk.close();
+  },
+);

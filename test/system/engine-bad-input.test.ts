@@ -112,18 +112,24 @@ describe('a run is refused', () => {
     });
   });
 
-  it('whose ports have longer frames than the engine', async () => {
-    await withEngine([], async (engine) => {
-      const port = await engine.open('pair:p/0', { mtu: 9000 });
+  it('whose ports have longer packets than the frames of the engine can hold', async () => {
+    const engine = await engineWith([], { frames: 1024, frameSize: 512 });
+    try {
+      const port = await engine.open('pair:p/0', { mtu: 17_000 });
       const refused = engine.run([job(consume, 'pair:p/0')]);
       const message = expect.stringMatching(
-        /up to 9018 bytes \(MTU 9000\), and the engine's frames have room for 1792; open/,
+        /up to 17018 bytes \(MTU 17000\), and the engine's frames have room for 256 in each of 64; open .* MTU of up to 16366$/,
       );
       expect(await refusal(refused)).toMatchObject({ code: 'FRAMES_TOO_SMALL', message });
-      port.configure({ mtu: 1774 }); // as the message says
+      port.configure({ mtu: 16_366 }); // as the message says
+      const taken = expect.stringMatching(/take 64 frames, and a burst has 32; open the engine with burst: 64 or more/);
+      const small = engine.run([job(consume, 'pair:p/0')]);
+      expect(await refusal(small)).toMatchObject({ code: 'BURST_TOO_SMALL', message: taken });
+      port.configure({ mtu: 4000 });
       await stopBalanced(await engine.run([job(consume, 'pair:p/0')]));
-      await engine.close(port);
-    });
+    } finally {
+      await engine.close();
+    }
   });
 
   it('for which the arena has no room, with what was started stopped again', async () => {

@@ -228,17 +228,19 @@ testAsRoot("A port follows its interface's MTU while it is stopped", async () =>
 });
 
 testAsRoot(
-  'Packets that do not fit the frames, or frames that AF_XDP cannot use, are refused before anything is opened',
+  'Packets that do not fit 17 frames, or frames that AF_XDP cannot use, are refused before anything is opened',
   async () => {
     const a = wire(1, { mtu: 3000 });
-    for (const [frameSize, code] of [
-      [2048, 'MTU_TOO_LARGE'],
-      [1024, 'BAD_FRAME_SIZE'],
-      [8192, 'BAD_FRAME_SIZE'],
+    const b = wire(2, { mtu: 30_447 });
+    for (const [at, frameSize, options, code, message] of [
+      [b, 2048, '', 'MTU_TOO_LARGE', /30465 bytes do not fit into 17 frames with room for 1792.* mtu 30446\)/],
+      [a, 2048, ',zero-copy=1', 'MTU_TOO_LARGE', /3018 bytes do not fit into frames .* zero-copy=1 .* mtu 1774\)/],
+      [a, 1024, '', 'BAD_FRAME_SIZE', /frames of 1024 bytes/],
+      [a, 8192, '', 'BAD_FRAME_SIZE', /frames of 8192 bytes/],
     ] as const) {
       const engine = await openEngine({ frames: 4096, frameSize });
-      const port = await engine.open(`xdp:${a.name}`);
-      await expect(port.start()).rejects.toMatchObject({ code });
+      const port = await engine.open(`xdp:${at.name}${options}`);
+      await expect(port.start()).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
       expect(sh(`ip link show dev ${a.name}`)).not.toContain('xdp');
       await engine.close();
     }

@@ -2,7 +2,7 @@
 import { ringBytes } from '../../arena/ring.ts';
 import { RX } from '../../queue.ts';
 
-/** An rx queue's own counter, after those that every queue has: packets of more segments than fit a burst. */
+/** An rx queue's own counter, after those that every queue has: packets of more segments than a burst, or this end, takes. */
 export const RX_OVERSIZE = RX.extra_frames + 1;
 /** Its name. */
 export const RX_NAMES: readonly string[] = ['oversize'];

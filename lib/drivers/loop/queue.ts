@@ -1,6 +1,6 @@
 /** Queues of the `loop` driver: an rx queue empties the rings that its tx queues fill. Data half. */
 import { makeCounters } from '../../arena/counters.ts';
-import { sumLengths } from '../../arena/lengths.ts';
+import { sumLengths, sumWhole } from '../../arena/lengths.ts';
 import { makeRingConsumer, makeRingProducer, type RingConsumer } from '../../arena/ring.ts';
 import { makeJudge, packetEnd, RUNT, segmentsOf } from '../../arena/segments.ts';
 import {
@@ -17,8 +17,6 @@ import {
 import { blockBytes, MAX_RINGS, RX_OVERSIZE, ringAt } from './layout.ts';
 
 const { packets, bytes, completed, runt, oversize } = TX;
-/** Longest length of a packet of one segment. */
-const PLAIN = MORE - 1;
 
 /**
  * Makes an rx queue over the block of rings at `data.block`: it empties ring `data.first` and every `data.step`th after
@@ -42,23 +40,41 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     return n < rings.length ? n : rings.length;
   };
 
-  /** Counts the `n` entries of `burst`, some of which are parts of a packet. */
-  function countSegments({ lengths }: Burst, n: number): void {
+  const segments = plan.maxLength > stack.room;
+
+  /** Counts the `n` entries of `burst`, some of which are parts of a packet. Drops those if this end does not take any. */
+  function countSegments(burst: Burst, n: number): number {
+    const { offsets, lengths } = burst;
     let sum = 0;
     let extra = 0;
-    for (let i = 0; i < n; i = (i + 1) | 0) {
-      sum = (sum + (lengths[i] & ~MORE)) | 0;
-      if (lengths[i] >= MORE) extra = (extra + 1) | 0;
+    let kept = 0;
+    for (let i = 0; i < n; ) {
+      const stop = packetEnd(lengths, i, n);
+      if (stop - i > 1 && !segments) {
+        stack.give(offsets, i, stop);
+        count(RX_OVERSIZE, (stop - i) | 0);
+        i = stop;
+        continue;
+      }
+      extra = (extra + stop - i - 1) | 0;
+      for (; i < stop; i = (i + 1) | 0) {
+        offsets[kept] = offsets[i];
+        lengths[kept] = lengths[i];
+        sum = (sum + (lengths[i] & ~MORE)) | 0;
+        kept = (kept + 1) | 0;
+      }
     }
-    count(packets, (n - extra) | 0);
+    burst.count = kept;
+    count(packets, (kept - extra) | 0);
     count(bytes, sum);
     count(RX.extra_frames, extra);
+    return kept;
   }
 
   return {
     fd: plan.fd,
     patient: false,
-    segments: plan.maxLength > stack.room,
+    segments,
     receive(burst) {
       const most = used();
       let n = 0;
@@ -72,12 +88,10 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
       if (n < 0) n = 0;
       burst.count = n;
       if (n === 0) return 0;
-      const sum = sumLengths(burst.lengths, 0, n, 0, PLAIN);
-      if (sum < 0) countSegments(burst, n);
-      else {
-        count(packets, n);
-        count(bytes, sum);
-      }
+      const sum = sumWhole(burst.lengths, n);
+      if (sum < 0) return countSegments(burst, n);
+      count(packets, n);
+      count(bytes, sum);
       return n;
     },
     quiesce() {

@@ -55,8 +55,10 @@ test('A veth in skb mode is told of packets that are too large', () => {
 
 test('The modes are told, and why they are not the best ones', () => {
   const why = 'its driver has no native XDP';
-  expect(modeNote('eth0', { mode: 'native' }, { zeroCopy: true })).toBe('eth0: XDP in native mode, zero-copy');
-  expect(modeNote('eth0', { mode: 'skb', why }, { zeroCopy: false, refusal: 'EOPNOTSUPP' })).toBe(
+  expect(modeNote('eth0', { mode: 'native' }, { zeroCopy: true, multiBuffer: false })).toBe(
+    'eth0: XDP in native mode, zero-copy',
+  );
+  expect(modeNote('eth0', { mode: 'skb', why }, { zeroCopy: false, multiBuffer: false, refusal: 'EOPNOTSUPP' })).toBe(
     'eth0: XDP in skb mode (its driver has no native XDP), copy mode (its driver refuses zero-copy: EOPNOTSUPP)',
   );
   expect(modeNote('eth0', { mode: 'skb' }, { zeroCopy: false })).toBe('eth0: XDP in skb mode, copy mode');
