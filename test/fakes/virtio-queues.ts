@@ -37,8 +37,8 @@ export interface WorldOptions {
   readonly closed?: boolean;
 }
 
-const RX_NAMES = ['packets', 'bytes', ...VIRTIO_RX_NAMES];
-const TX_NAMES = ['packets', 'bytes', 'completed', 'runt', 'oversize', 'stopped', ...VIRTIO_TX_NAMES];
+const RX_NAMES = ['packets', 'bytes', 'extra_frames', ...VIRTIO_RX_NAMES];
+const TX_NAMES = ['packets', 'bytes', 'completed', 'runt', 'oversize', 'stopped', 'extra_frames', ...VIRTIO_TX_NAMES];
 
 /** Far from arena offsets, and above 4 GiB. */
 const FAR = 0x5_4000_0000;

@@ -94,6 +94,7 @@ export class VirtioNetDevice implements PortDevice {
       rxRing: { min: Math.min(64, this.most.rx), max: this.most.rx },
       txRing: { min: Math.min(64, this.most.tx), max: this.most.tx },
       mtu: { min: 68, max: this.net.mtu ?? 65_000 },
+      segments: 1,
       setMac: this.has('CTRL_MAC_ADDR') || this.has('CTRL_RX'),
       setPromiscuous: this.has('CTRL_RX'),
       interrupts: true,

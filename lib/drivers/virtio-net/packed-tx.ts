@@ -122,14 +122,18 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       let put = 0;
       let opening = 0;
       let bytes = 0;
-      for (let i = from; i < stopAt; i = (i + 1) | 0) {
+      let extra = 0;
+      let i = from;
+      for (; i < stopAt; i = (i + 1) | 0) {
         const offset = offsets[i];
         const length = lengths[i];
         const at = offset & inFrame;
         // Negative once a length is out of bounds, the header does not fit before it, or the packet into its frame.
         const bad = (at - NET_HDR_BYTES) | (length - MIN_FRAME_LENGTH) | (most - length) | (frameSize - at - length);
         if (bad < 0) {
-          refuse(offset, length);
+          const last = refuse(burst, i, end);
+          extra = (extra + last - i) | 0;
+          i = last;
           continue;
         }
         const id = order[slot];
@@ -157,9 +161,11 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
         ring.publish(first, opening, slot | ((flags & AVAIL_BIT) === 0 ? 0 : 0x8000));
         fresh = (fresh + put) | 0;
       }
-      count(TX.packets, n);
+      const accepted = (i - from) | 0;
+      count(TX.packets, (accepted - extra) | 0);
       count(TX.bytes, bytes);
-      return n;
+      if (extra > 0) count(TX.extra_frames, extra);
+      return accepted;
     },
     kick() {
       if (fresh === 0 || words[PASSED] === SHUT) return;

@@ -99,14 +99,18 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       const stopAt = (from + n) | 0;
       let put = a;
       let bytes = 0;
-      for (let i = from; i < stopAt; i = (i + 1) | 0) {
+      let extra = 0;
+      let i = from;
+      for (; i < stopAt; i = (i + 1) | 0) {
         const offset = offsets[i];
         const length = lengths[i];
         const at = offset & inFrame;
         // Negative once a length is out of bounds, the header does not fit before it, or the packet into its frame.
         const bad = (at - NET_HDR_BYTES) | (length - MIN_FRAME_LENGTH) | (most - length) | (frameSize - at - length);
         if (bad < 0) {
-          refuse(offset, length);
+          const last = refuse(burst, i, end);
+          extra = (extra + last - i) | 0;
+          i = last;
           continue;
         }
         const slot = put & mask;
@@ -129,9 +133,11 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       words[AVAILABLE] = put;
       publish(put);
       published = true;
-      count(TX.packets, n);
+      const accepted = (i - from) | 0;
+      count(TX.packets, (accepted - extra) | 0);
       count(TX.bytes, bytes);
-      return n;
+      if (extra > 0) count(TX.extra_frames, extra);
+      return accepted;
     },
     kick() {
       if (!published || words[PASSED] === SHUT) return;
