@@ -33,12 +33,12 @@ function makeKernel({ mtu = 9000, sg = true, frags = true, options = {} as Parti
       log.push(`attach ${several}`);
       const text = { what: 'loading', why: 'bpf failed with EINVAL', fix: 'none' };
       if (several && !frags) throw new DevioError('BPF_PROGRAM', text, { detail: { errno: 'EINVAL' } });
-      return 'native' as const;
+      return { mode: 'native' } as const;
     },
     async openQueue(queue: number, _: unknown, several: boolean): Promise<Xsk> {
       log.push(`open ${queue} ${several}`);
       const rings = { rx: place, tx: place, fill: place, completion: place };
-      const common = { fd: 9, queue, zeroCopy: false, rings, statistics: () => ({}), close: () => {} };
+      const common = { fd: 9, queue, zeroCopy: false, budget: 32, rings, statistics: () => ({}), close: () => {} };
       return { ...common, multiBuffer: several && sg };
     },
     closeQueue: ({ queue }: Xsk) => void log.push(`close ${queue}`),
