@@ -61,5 +61,7 @@ test('The modes are told, and why they are not the best ones', () => {
   expect(modeNote('eth0', { mode: 'skb', why }, { zeroCopy: false, multiBuffer: false, refusal: 'EOPNOTSUPP' })).toBe(
     'eth0: XDP in skb mode (its driver has no native XDP), copy mode (its driver refuses zero-copy: EOPNOTSUPP)',
   );
-  expect(modeNote('eth0', { mode: 'skb' }, { zeroCopy: false, multiBuffer: false })).toBe('eth0: XDP in skb mode, copy mode');
+  expect(modeNote('eth0', { mode: 'skb' }, { zeroCopy: false, multiBuffer: false })).toBe(
+    'eth0: XDP in skb mode, copy mode',
+  );
 });
