@@ -93,7 +93,7 @@ test('Nothing but what is granted can be had: other interfaces, other queues, pa
     expect(await of.say({ id: 2, type: 'feed', queue }, [0])).toMatchObject(error('GRANT_REFUSED'));
     expect(await of.say({ id: 2, type: 'starve', queue })).toMatchObject(error('GRANT_REFUSED'));
   }
-  const attach = { id: 3, type: 'attach', mode: 'native', match: '' };
+  const attach = { id: 3, type: 'attach', mode: 'native', match: '', frags: false };
   expect(await of.say({ ...attach, closed: true })).toMatchObject(error('GRANT_REFUSED', 'closed=1'));
   expect(rights[0]!.calls).toEqual([]);
   expect(await of.say({ ...attach, closed: false })).toMatchObject({ ok: { mode: 'skb' } });

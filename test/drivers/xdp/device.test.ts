@@ -23,13 +23,14 @@ function makeKernel({ mtu = 9000, sg = true, frags = true, options = {} as Parti
     queues: () => 2,
     channels: () => undefined,
     watch: () => {},
+    onLost: () => {},
     allocate(bytes: number) {
       const at = next;
       next += (bytes + 63) & ~63;
       return at;
     },
     free: () => {},
-    attach(several: boolean) {
+    async attach(several: boolean) {
       log.push(`attach ${several}`);
       const text = { what: 'loading', why: 'bpf failed with EINVAL', fix: 'none' };
       if (several && !frags) throw new DevioError('BPF_PROGRAM', text, { detail: { errno: 'EINVAL' } });
