@@ -3,6 +3,7 @@
  * Written by the main thread while the block's gate is closed; then by the worker, as far as it says so here. Both halves.
  */
 import { GATE } from '../../arena/gate.ts';
+import { RX, TX } from '../../queue.ts';
 
 /** Words of the block. Places are window and byte offset; features of the ring are bits of `flags`, see `RING_F`. */
 export const BLOCK = {
@@ -95,24 +96,26 @@ export const BLOCK_BYTES = ASIDE_AT + MAX_ASIDE * ASIDE.words * 4;
 
 /** Counters of an rx queue beyond the common ones: why a packet of the guest went no further. */
 export const VHOST_RX_NAMES = ['runt', 'oversize', 'chain', 'address', 'header', 'disabled'] as const;
+const rx = Object.keys(RX).length;
 export const VHOST_RX = {
-  runt: 2,
-  oversize: 3,
+  runt: rx,
+  oversize: rx + 1,
   /** Descriptors that make no sense: a loop, the wrong direction, no bytes, a bad indirect table. */
-  chain: 4,
+  chain: rx + 2,
   /** Not in the guest's memory. */
-  address: 5,
+  address: rx + 3,
   /** The header asks for what was not negotiated or cannot be done. */
-  header: 6,
+  header: rx + 4,
   /** The ring is not enabled: taken and thrown away (vhost-user.rst, "Ring states"). */
-  disabled: 7,
+  disabled: rx + 5,
 } as const;
 
 /** Counters of a tx queue beyond the common ones. `chain` and `address` count buffers that went back unused. */
 export const VHOST_TX_NAMES = ['no_buffer', 'chain', 'address'] as const;
+const tx = Object.keys(TX).length;
 export const VHOST_TX = {
   /** Failed: the guest's buffer is smaller than the packet. */
-  no_buffer: 6,
-  chain: 7,
-  address: 8,
+  no_buffer: tx,
+  chain: tx + 1,
+  address: tx + 2,
 } as const;

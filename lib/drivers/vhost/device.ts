@@ -59,6 +59,7 @@ class VhostDevice implements PortDevice, RingOwner {
       rxRing: { min: 0, max: 0 },
       txRing: { min: 0, max: 0 },
       mtu: { min: 68, max: 65_000 },
+      segments: 1,
       setMac: true,
       setPromiscuous: false,
       interrupts: true,

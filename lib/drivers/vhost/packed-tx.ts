@@ -4,6 +4,7 @@ import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { BLOCK, MAX_ASIDE, RING_F } from './block.ts';
 import { makeFill } from './fill.ts';
 import { INDIRECT, makePackedRing, NEXT, type PackedRing, WRITE } from './packed-ring.ts';
+import { makeRefuse } from './refuse.ts';
 import type { Buffers, TxRing } from './rings.ts';
 import { makeSender, SENT } from './sender.ts';
 import { fail, type World } from './world.ts';
@@ -57,12 +58,14 @@ export function makePackedTx(world: World): TxRing {
   const buffers = packedBuffers(world, ring);
   const sender = makeSender(world, buffers);
   const span = plan.maxLength - MIN_FRAME_LENGTH;
+  const refuse = makeRefuse(count);
   let enabled = false;
   let mergeable = false;
   /** Used descriptors since the last interrupt. */
   let unseen = 0;
-  /** Of the burst at hand: packets that came to nothing, and bytes of the others. */
+  /** Of the burst at hand: frames that came to nothing, those that are not the first of their packet, and bytes of the others. */
   let failed = 0;
+  let extra = 0;
   let sum = 0;
 
   function slow(frame: number, length: number): number {
@@ -79,8 +82,10 @@ export function makePackedTx(world: World): TxRing {
     for (; i < to; i = (i + 1) | 0) {
       const length = lengths[i];
       if ((length - MIN_FRAME_LENGTH) >>> 0 > span) {
-        count(length < MIN_FRAME_LENGTH ? TX.runt : TX.oversize, 1);
-        failed = (failed + 1) | 0;
+        const end = refuse(lengths, i, to);
+        extra = (extra + end - i) | 0;
+        failed = (failed + end - i + 1) | 0;
+        i = end;
         continue;
       }
       const word = ring.peek();
@@ -117,13 +122,15 @@ export function makePackedTx(world: World): TxRing {
     transmit({ offsets, lengths }, from, to) {
       if (!enabled || block[BLOCK.broken] !== 0) return 0;
       failed = 0;
+      extra = 0;
       sum = 0;
       const stop = sendAll(offsets, lengths, from, to < lengths.length ? to : lengths.length);
       unseen = (unseen + ring.publish()) | 0;
       const n = (stop - from) | 0;
       if (n <= 0) return 0;
       stack.give(offsets, from, stop);
-      count(TX.packets, n);
+      count(TX.packets, (n - extra) | 0);
+      if (extra > 0) count(TX.extra_frames, extra);
       count(TX.bytes, sum);
       count(TX.completed, (n - failed) | 0);
       return n;
