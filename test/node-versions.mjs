@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 const VERSIONS = { 20: '20.20.2', 22: '22.23.3', 24: '24.21.0', 26: '26.10.0' };
 /** Parts of the paths of test files. */
 const TESTS = [
-  ...['arena/', 'native/', 'unix/', 'pktio/', 'devios/', 'drivers/', 'engine/', 'workers/'],
+  ...['arena/', 'native/', 'unix/', 'vhost-user/', 'pktio/', 'devios/', 'drivers/', 'engine/', 'workers/'],
   // The long ones among the engine's system tests run on one version: they are of deaths and leaks, not of V8.
   ...['bad-input', 'debug', 'modes', 'standstill'].map((name) => `system/engine-${name}`),
 ];
