@@ -59,7 +59,7 @@ export class VirtioNetDevice implements PortDevice {
   /** Why it does not work, or undefined. */
   private down: string | undefined;
   private changing: 'no' | 'reading' | 'again' = 'no';
-  private counters = { resets: 0n, broken_rings: 0n, announcements: 0n };
+  private counters = { losses: 0n, resets: 0n, broken_rings: 0n, announcements: 0n };
 
   constructor(name: string, devio: VirtioDevio, parts: Parts, limits: Limits) {
     this.name = name;
@@ -111,6 +111,7 @@ export class VirtioNetDevice implements PortDevice {
       configChanged: () => void this.configChanged(),
       needsReset: (reason) => this.revival?.broken(`the device asks to be reset: ${reason}`),
       lost: (reason) => {
+        if (this.down === undefined) this.counters.losses++;
         if (this.revival === undefined) this.down = reason;
         else this.revival.lost(reason);
       },
@@ -141,7 +142,10 @@ export class VirtioNetDevice implements PortDevice {
     this.down = undefined;
     this.revival = new Revival({
       close: (deadlineMs) => queues.close(deadlineMs),
-      reset: () => this.bringUp.reset(),
+      reset: () => {
+        this.counters.resets++;
+        return this.bringUp.reset();
+      },
       release: () => queues.release(),
       bringUp: () => this.run(),
       changed: (up, reason) => this.changed(up, reason),
@@ -232,7 +236,6 @@ export class VirtioNetDevice implements PortDevice {
 
   private changed(up: boolean, reason: string): void {
     const before = this.link();
-    if (!up && this.down === undefined) this.counters.resets++;
     this.down = up ? undefined : reason;
     this.tell(before);
   }

@@ -21,6 +21,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const data = plan.data as VirtioQueueData;
   const { size } = data;
   const { load } = indexAccess();
+  const lastSlot = size - 1;
   const count = makeCounters(memory, plan.counters);
   const block = openBlock(memory, data.block, size);
   const { words, order, owner } = block;
@@ -108,12 +109,12 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
 
   /** Takes up to `most` used buffers into a burst's arrays; returns how many packets they were. */
   function collect(offsets: Int32Array, lengths: Int32Array, most: number): number {
-    const u = words[USED];
-    let slot = u & 0x7fff;
-    let used = (u & 0x8000) === 0 ? 0 : BOTH_BITS;
+    let position = words[USED];
+    let used = (position & 0x8000) === 0 ? 0 : BOTH_BITS;
     let kept = 0;
     let bytes = 0;
     for (let i = 0; i < most; i = (i + 1) | 0) {
+      const slot = position & 0x7fff;
       const d = slot << 2;
       const last = load(desc, (d + 3) | 0);
       if ((last & BOTH_BITS) !== used) break;
@@ -125,12 +126,12 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
         break;
       }
       order[slot] = id;
-      slot = (slot + 1) | 0;
-      if (slot === size) {
-        slot = 0;
+      position = (position + 1) | 0;
+      if (slot === lastSlot) {
+        position = (position & 0x8000) ^ 0x8000;
         used ^= BOTH_BITS;
       }
-      words[USED] = slot | (used & 0x8000_0000 ? 0x8000 : 0);
+      words[USED] = position;
       owner[id] = 0;
       // One comparison for all bounds: too short wraps to a large unsigned number.
       if (plain ? (length - MIN_FRAME_LENGTH) >>> 0 > span && !take(at, length) : !take(at, length)) continue;

@@ -19,6 +19,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   const data = plan.data as VirtioQueueData;
   const { size } = data;
   const { load } = indexAccess();
+  const lastSlot = size - 1;
   const count = makeCounters(memory, plan.counters);
   const block = openBlock(memory, data.block, size);
   const { words, order, owner } = block;
@@ -51,13 +52,13 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   /** Takes back what the device has used; returns how many are in flight. */
   function collect(): number {
     const had = flying();
-    const u = words[USED];
-    let slot = u & 0x7fff;
-    let used = (u & 0x8000) === 0 ? 0 : BOTH_BITS;
+    let position = words[USED];
+    let used = (position & 0x8000) === 0 ? 0 : BOTH_BITS;
     let taken = 0;
     // In order (§2.8.7) the device may tell of a batch by its last buffer: slots up to that are used.
     let batchEnd = -1;
     while (taken < had) {
+      const slot = position & 0x7fff;
       let id = slot;
       if (batchEnd < 0) {
         const last = load(desc, ((slot << 2) + 3) | 0);
@@ -75,12 +76,12 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
         break;
       }
       order[slot] = id;
-      slot = (slot + 1) | 0;
-      if (slot === size) {
-        slot = 0;
+      position = (position + 1) | 0;
+      if (slot === lastSlot) {
+        position = (position & 0x8000) ^ 0x8000;
         used ^= BOTH_BITS;
       }
-      words[USED] = slot | (used & 0x8000_0000 ? 0x8000 : 0);
+      words[USED] = position;
       owner[id] = 0;
       done[taken] = at;
       taken = (taken + 1) | 0;

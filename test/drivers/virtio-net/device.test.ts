@@ -451,7 +451,7 @@ describe('A device that breaks', () => {
     expect(seen).toEqual(['down']);
     await vi.waitFor(() => expect(seen).toEqual(['down', 'up']), 3000);
     expect([fake.log[0], fake.accepted]).toEqual(['reset', before]);
-    expect(port.extraStats()).toMatchObject({ resets: 1n });
+    expect(port.extraStats()).toMatchObject({ resets: 1n, losses: 0n });
     stop();
     expect(world.free.free.size + [...port.queues.rx[0].held()].length).toBe(world.frames);
     expect(fake.violations).toEqual([]);
