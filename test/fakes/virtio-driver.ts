@@ -44,6 +44,15 @@ function readableBytes(memory: GuestMemory, { gpa, length, writable }: Piece): U
   return inside === undefined ? undefined : memory.read(gpa, length);
 }
 
+/** How a chain is made available: see `Driver.add`. */
+export interface AddOptions {
+  readonly indirect?: number;
+  /** Guest address of the table. */
+  readonly table?: number;
+  /** WRITE on the descriptor of the table, where it means nothing. */
+  readonly write?: boolean;
+}
+
 /** The driver's side of one virtqueue. */
 export interface Driver {
   readonly memory: GuestMemory;
@@ -55,7 +64,7 @@ export interface Driver {
   /** Free descriptors. */
   readonly free: number;
   /** Makes a chain available. `indirect`: that many of its last pieces are in a table (-1: all). */
-  add(pieces: readonly Piece[], options?: { indirect?: number; table?: number }): void;
+  add(pieces: readonly Piece[], options?: AddOptions): void;
   /** Chains that the device has given back since. Throws what it did wrong. */
   reap(): Used[];
   /** Chains that the device has. */
@@ -115,7 +124,7 @@ export class SplitDriver implements Driver {
     memory.put16(at + 14, next);
   }
 
-  add(pieces: readonly Piece[], { indirect = 0, table }: { indirect?: number; table?: number } = {}): void {
+  add(pieces: readonly Piece[], { indirect = 0, table, write = false }: AddOptions = {}): void {
     const inTable = indirect < 0 ? pieces.length : indirect;
     const direct = pieces.slice(0, pieces.length - inTable);
     const taken = this.freeList.splice(0, direct.length + (inTable > 0 ? 1 : 0));
@@ -130,7 +139,7 @@ export class SplitDriver implements Driver {
       rest.forEach((piece, i) => {
         this.putDescriptor(at, i, piece, i < inTable - 1 ? 1 : 0, i < inTable - 1 ? i + 1 : 0);
       });
-      this.putDescriptor(this.desc, taken[direct.length], { gpa: at, length: 16 * inTable }, 4, 0);
+      this.putDescriptor(this.desc, taken[direct.length], { gpa: at, length: 16 * inTable }, write ? 6 : 4, 0);
     }
     this.chains.set(taken[0], { pieces, taken, before: pieces.map((piece) => readableBytes(this.memory, piece)) });
     this.table = this.memory.read(this.desc, 16 * this.size);
@@ -237,7 +246,7 @@ export class PackedDriver implements Driver {
     memory.put16(at + 14, flags);
   }
 
-  add(pieces: readonly Piece[], { indirect = 0, table }: { indirect?: number; table?: number } = {}): void {
+  add(pieces: readonly Piece[], { indirect = 0, table, write = false }: AddOptions = {}): void {
     // A table stands alone (§2.8.19): all of them, or none.
     const slots = indirect === 0 ? pieces.length : 1;
     if (slots > this.freeSlots) throw new Error('ring is full');
@@ -251,7 +260,7 @@ export class PackedDriver implements Driver {
         this.putDescriptor(at + 16 * i, piece, 0, piece.writable ? 2 : 0);
       });
       ringPieces = [{ gpa: at, length: 16 * pieces.length }];
-      more = 4;
+      more = write ? 6 : 4;
     }
     this.chains.set(id, { pieces, taken: [], slots, before: pieces.map((piece) => readableBytes(this.memory, piece)) });
     this.put(ringPieces, id, more);
