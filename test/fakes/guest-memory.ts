@@ -48,6 +48,11 @@ export class GuestMemory {
     return gpa;
   }
 
+  /** All of a region is given out, as it is. */
+  claim({ gpa, bytes }: GuestRegion): void {
+    this.given.push({ gpa, bytes });
+  }
+
   get8(gpa: number): number {
     const place = this.place(gpa);
     if (place === undefined) throw new Error(`the guest has nothing at ${gpa}`);
@@ -90,19 +95,20 @@ export class GuestMemory {
 
   /** Addresses (window and offset) that hold something else than a canary though nobody was given them. */
   damage(): string[] {
-    const free = this.bytes.map((bytes) => new Uint8Array(bytes.length).fill(1));
+    const copies = this.bytes.map((bytes) => Uint8Array.from(bytes));
     for (const { gpa, bytes } of this.given) {
-      for (let i = 0; i < bytes; i++) {
-        const place = this.place(gpa + i);
-        if (place !== undefined) free[place.window][place.offset] = 0;
+      for (const region of this.regions) {
+        const from = Math.max(gpa, region.gpa);
+        const to = Math.min(gpa + bytes, region.gpa + region.bytes);
+        const at = region.offset - region.gpa;
+        if (from < to) copies[region.window].fill(CANARY, at + from, at + to);
       }
     }
     const found: string[] = [];
-    free.forEach((map, window) => {
-      map.forEach((isFree, offset) => {
-        if (isFree === 1 && this.bytes[window][offset] !== CANARY) found.push(`${window}:${offset}`);
-      });
-    });
+    for (const [window, bytes] of copies.entries()) {
+      if (Buffer.compare(bytes, Buffer.alloc(bytes.length, CANARY)) === 0) continue;
+      for (const [offset, byte] of bytes.entries()) if (byte !== CANARY) found.push(`${window}:${offset}`);
+    }
     return found;
   }
 }

@@ -39,7 +39,7 @@ const HEADER = 12;
 
 /** The bytes of a buffer that the device may only read, when it is in memory. */
 function readableBytes(memory: GuestMemory, { gpa, length, writable }: Piece): Uint8Array | undefined {
-  if (writable || typeof gpa === 'bigint' || length === 0 || length > 70_000) return undefined;
+  if (writable || typeof gpa === 'bigint' || length === 0 || length > 20_000) return undefined;
   const inside = memory.place(gpa) && memory.place(gpa + length - 1);
   return inside === undefined ? undefined : memory.read(gpa, length);
 }
@@ -144,6 +144,11 @@ export class SplitDriver implements Driver {
     this.chains.set(taken[0], { pieces, taken, before: pieces.map((piece) => readableBytes(this.memory, piece)) });
     this.table = this.memory.read(this.desc, 16 * this.size);
     this.offer(taken[0]);
+  }
+
+  /** What the descriptor table holds now is what it should hold: somebody wrote to it on purpose. */
+  learn(): void {
+    this.table = this.memory.read(this.desc, 16 * this.size);
   }
 
   /** Makes `head` available, whatever it is. */
