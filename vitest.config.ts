@@ -1,7 +1,11 @@
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 const dist = (path: string): string => fileURLToPath(new URL(`dist/${path}`, import.meta.url));
+
+/** Tests that start engines, programs or network namespaces. */
+const SYSTEM = 'test/system/**/*.test.ts';
 
 export default defineConfig({
   resolve: {
@@ -13,16 +17,19 @@ export default defineConfig({
     ],
   },
   test: {
-    include: ['test/**/*.test.ts'],
-    // A crash in native code takes its process with it: one process per test file.
+    // In processes: the tests look at the fds and threads of theirs.
     pool: 'forks',
-    // Workers are pinned: the engines of two files at once would fight for the same cpus.
-    fileParallelism: false,
+    maxWorkers: availableParallelism(),
     testTimeout: 20_000,
-    // On a machine that others use, a thread may wait for its cpu longer than what it is tested for. A test that passes
-    // only when tried again says so in its line: (retry x1).
-    retry: process.env.CI ? 2 : 0,
     // Run by Node itself, like in the workers.
     server: { deps: { external: [/\/dist\//] } },
+    projects: [
+      // As many files at once as there are cpus. A process takes one file after the other: starting one would take longer
+      // than most files do.
+      { extends: true, test: { name: 'units', include: ['test/**/*.test.ts'], exclude: [SYSTEM], isolate: false } },
+      // After them, one file at a time: workers are pinned, so the engines of two files would fight for the same cpus;
+      // and interfaces, huge pages and the processor's time are the whole machine's.
+      { extends: true, test: { name: 'system', include: [SYSTEM], fileParallelism: false } },
+    ],
   },
 });

@@ -19,10 +19,14 @@ export const consume = fake('forward', 'consume');
 /** Failures are repeated quickly in tests; what hangs is given up as soon as an engine may. */
 export const QUICK: EngineOptions = { restartMs: [5, 20], stallMs: 500, drainMs: 300 };
 
-/** Opens an engine with `ports`, and closes it at the end of the test. */
-export async function engineWith(ports: readonly string[], options: EngineOptions = {}): Promise<Engine> {
+/** Opens an engine with `ports`, and closes it at the end of the test; a concurrent one says which test that is. */
+export async function engineWith(
+  ports: readonly string[],
+  options: EngineOptions = {},
+  atEnd: typeof onTestFinished = onTestFinished,
+): Promise<Engine> {
   const engine = await openEngine({ frames: 4096, ...options });
-  onTestFinished(() => engine.close());
+  atEnd(() => engine.close());
   for (const port of ports) await engine.open(port);
   return engine;
 }

@@ -126,24 +126,6 @@ describe.each(DEADLY)('an application that is %s', (name, code, why, options = {
   });
 });
 
-it('an application that waits in a system call is told of, and started again when that has returned', {
-  timeout: 60_000,
-}, async () => {
-  const engine = await engineWith(PORTS, QUICK);
-  const run = await engine.run([bad('waiting', { seconds: 8, after: 10 }), bystander]);
-  const events = eventsOf(run);
-  await eventually('it is up again', () => events.includes('worker-restarted 0'), 40_000);
-  expect(events.slice(0, 3)).toEqual([
-    'worker-failed 0 WORKER_STUCK',
-    'worker-failed 0 WORKER_STALLED',
-    'worker-restarted 0',
-  ]);
-  const result = await run.stop();
-  expectCounted(result);
-  if (result.workers.length > 1) expect(result.jobs[1].failures).toBe(0);
-  await engine.close();
-});
-
 describe('an application that cannot be made', () => {
   it.each([
     ['factoryThrows', 'APP_THREW', /its factory threw \(no application today\)/],
@@ -174,7 +156,6 @@ describe('an application that cannot be made', () => {
   it.each([
     ['top-level', 'APP_MODULE_MISSING', /the module cannot be loaded \(not even loaded\)/],
     ['no-such-file', 'APP_MODULE_MISSING', /the module cannot be loaded \(Cannot find module/],
-    ['never-loads', 'APP_LOAD_TIMEOUT', /its module was not loaded after 10 s/],
   ])('module %s: the run does not start, and says %s', async (file, code, why) => {
     const engine = await engineWith(PORTS, QUICK);
     const failing = engine.run([job(fake(file), 'null:a', ['null:b'])]);

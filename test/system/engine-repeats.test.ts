@@ -27,15 +27,12 @@ it('fifty deaths of each kind leave nothing behind: no fd, no thread, no memory,
   const first = await engine.run([job(forward, 'null:a', ['null:b'])]); // what is loaded once stays
   await first.stop();
   const before = { ...belongings(), used: engine.arena.used };
-  for (const pair of [
-    ['hanging', 'exiting'],
-    ['throwing', 'hoarding'],
-  ] as const) {
-    // biome-ignore format: a table
-    const run = await engine.run([bad(pair[0], 'null:a', 'null:b'), bad(pair[1], 'null:c', 'null:d')]);
+  for (const kind of ['hanging', 'exiting', 'throwing', 'hoarding']) {
+    // Two at a time: in workers of their own, where there are two cpus.
+    const run = await engine.run([bad(kind, 'null:a', 'null:b'), bad(kind, 'null:c', 'null:d')]);
     const during = belongings();
     const used = engine.arena.used;
-    await eventually('fifty failures', () => run.stats().jobs.every((j) => j.failures >= REPEATS), 120_000);
+    await eventually('fifty failures', () => run.stats().jobs.every((j) => j.failures >= REPEATS / 2), 120_000);
     expect(belongings().threads).toBeLessThanOrEqual(during.threads + 2); // two may be about to be replaced
     expect(belongings().fds).toBeLessThanOrEqual(during.fds + 20); // each thread has a few of its own
     expect(engine.arena.used).toEqual(used);

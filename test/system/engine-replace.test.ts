@@ -113,14 +113,6 @@ it.each([
   expect([ledger.lost, jobs[0].failures, jobs[0].state]).toEqual([0, 0, 'running']);
 });
 
-it('one that takes for ever to load is given up', { timeout: 40_000 }, async () => {
-  const engine = await engineWith(['null:a', 'null:b']);
-  const run = await engine.run([job(counting('old'), 'null:a', ['null:b'])]);
-  await expect(run.replace(0, fake('never-loads'))).rejects.toMatchObject({ code: 'APP_LOAD_TIMEOUT' });
-  await flowing(run);
-  await stopBalanced(run);
-});
-
 it('on a worker that sleeps, too', async () => {
   const engine = await engineWith(['pair:a/0', 'pair:a/1'], { mode: 'interrupt' });
   const run = await engine.run([job(consume, 'pair:a/1', ['pair:a/1'])]);

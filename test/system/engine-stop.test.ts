@@ -136,22 +136,6 @@ it('while an application is being replaced: that is refused, and nothing hangs',
   await refused;
 });
 
-it('a thread that cannot be ended is told of, and no other run starts before it has', { timeout: 60_000 }, async () => {
-  const engine = await engineWith(PORTS, QUICK);
-  const before = { ...belongings(), used: engine.arena.used };
-  const run = await engine.run([job(bad('waiting', { seconds: 12 }), 'null:a', ['null:b'])]);
-  const events = eventsOf(run);
-  await eventually('it waits', () => run.stats().jobs[0].frames.delivered > 0n);
-  const { errors } = await run.stop();
-  expect(events).toEqual([]);
-  expect(errors).toMatchObject([{ code: 'WORKER_STUCK' }]);
-  expect(await refusal(engine.run([job(forward, 'null:a', ['null:b'])]))).toMatchObject({ code: 'WORKER_STUCK' });
-  await givenBack(before);
-  await eventually('its memory is back', () => engine.arena.used.dma === before.used.dma);
-  const again = await engine.run([job(forward, 'null:a', ['null:b'])]);
-  await stopBalanced(again);
-});
-
 it('closing the engine stops the run', async () => {
   const engine = await engineWith(['pair:a/0', 'pair:a/1']);
   const before = belongings();

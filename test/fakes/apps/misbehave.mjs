@@ -49,16 +49,14 @@ export const busy = then(({ rx, tx: [out], frames, burst: size }) => {
   }
 });
 
+/**
+ * Never returns, and keeps something of each packet, over and over. In bursts: from a loop without an end that calls
+ * nothing but built-in functions V8 takes the check for an interrupt, so that nobody could end it (README).
+ */
 export const hoarding = then((context) => {
   grab(context);
   const all = [];
-  const never = new Int32Array(new SharedArrayBuffer(4));
-  for (;;) {
-    all.push(new Array(1000).fill(0.5));
-    // V8 takes the check for an interrupt out of a loop that calls nothing but built-in functions. Such a loop cannot be
-    // ended: Node 26 goes on for ever, Node 24 aborts the whole process, and nobody can do anything about it.
-    if (all.length % 1000 === 0) Atomics.load(never, 0);
-  }
+  for (;;) for (let i = 0; i < context.burst; i++) all.push(new Array(100).fill(0.5));
 });
 
 /** Runs out of memory little by little, forwarding meanwhile. */
@@ -83,8 +81,10 @@ export const rejecting = then((context) => {
   throw new Error('the application is broken');
 });
 
-/** Waits in a system call, where it cannot be ended. */
+/** Waits in a system call, where it cannot be ended; if `options.waited` is a shared word, once. */
 export const waiting = then((context) => {
+  const { waited } = context.options;
+  if (waited !== undefined && Atomics.exchange(new Int32Array(waited), 0, 1) === 1) return 0;
   grab(context);
   execSync(`sleep ${context.options.seconds}`);
   return 0;
