@@ -70,7 +70,7 @@ async function life(): Promise<Error[]> {
     if (port !== undefined) await attempt(() => engine.close(port));
     const result = await run.stop();
     errors.push(...result.errors);
-    expect(result.ledger.errors).toEqual([]);
+    expect(result.ledger.errors.join('\n'), `call ${failing}: ${calls[failing - 1]}`).toBe('');
   }
   await attempt(() => engine.close());
   return errors;

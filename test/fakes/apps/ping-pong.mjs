@@ -22,33 +22,49 @@ function makeStall(seed) {
   };
 }
 
-/** `options.count` round trips; the one with `options.serve` makes the frame. */
+/**
+ * `options.count` round trips; player 0 makes the frame. In `options.kicked` (two float64) each says when it has come back
+ * from waking the other: what a busy machine delays before that is no frame that waits for anybody.
+ */
 const player = ({ rx, tx: [out], frames, clock, counter, finish, options }) => {
+  const me = options.player;
+  const kicked = new Float64Array(options.kicked);
   const burst = frames.burst(1);
   const trips = counter('trips');
   const late = counter('late');
-  const stall = makeStall(options.seed);
+  const stall = makeStall(me + 1);
   const waited = makeWaited();
   let before = waited();
   let left = options.count;
-  let serve = options.serve === true;
+  let serve = me === 0;
+  let kicks = false;
 
   function send() {
     stall();
     before = waited();
     frames.view.setFloat64(burst.offsets[0] + STAMP, clock.now());
     burst.lengths[0] = 60;
+    kicks = true;
     return out.transmit(burst, 0, 1);
   }
+  /** How long the frame has lain there since we were to be woken, less what we waited for a cpu, in nanoseconds. */
+  function lay(sent) {
+    const since = kicked[1 - me];
+    return since < sent ? 0 : clock.now() - since - (waited() - before);
+  }
   return () => {
+    if (kicks) {
+      kicked[me] = clock.now();
+      kicks = false;
+    }
     if (serve) {
       if (frames.allocate(burst, 0, 1) === 0) return 0;
       serve = false;
       return send();
     }
     if (rx.receive(burst) === 0) return 0;
-    const took = clock.now() - frames.view.getFloat64(burst.offsets[0] + STAMP);
-    if (took > LATE_NS && took - (waited() - before) > LATE_NS) late(1);
+    const sent = frames.view.getFloat64(burst.offsets[0] + STAMP);
+    if (clock.now() - sent > LATE_NS && lay(sent) > LATE_NS) late(1);
     trips(1);
     if (--left > 0) return send();
     frames.free(burst, 0, 1);
