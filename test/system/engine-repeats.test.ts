@@ -12,11 +12,11 @@ import {
   stopBalanced,
 } from '../fakes/linecard.ts';
 
-const REPEATS = 50;
+const REPEATS = Number(process.env.LINECARD_REPEATS ?? 50);
 const bad = (name: string, rx: string, tx: string, more: Partial<JobSpec> = {}): JobSpec =>
   job(fake('misbehave', name, { after: 20 }), rx, [tx], more);
 
-it('fifty deaths of each kind leave nothing behind: no fd, no thread, no memory, no frame', {
+it(`${REPEATS} deaths of each kind leave nothing behind: no fd, no thread, no memory, no frame`, {
   timeout: 180_000,
 }, async () => {
   const engine = await engineWith(['null:a', 'null:b', 'null:c', 'null:d'], {
@@ -32,7 +32,7 @@ it('fifty deaths of each kind leave nothing behind: no fd, no thread, no memory,
     const run = await engine.run([bad(kind, 'null:a', 'null:b'), bad(kind, 'null:c', 'null:d')]);
     const during = belongings();
     const used = engine.arena.used;
-    await eventually('fifty failures', () => run.stats().jobs.every((j) => j.failures >= REPEATS / 2), 120_000);
+    await eventually('all failures', () => run.stats().jobs.every((j) => j.failures >= REPEATS / 2), 120_000);
     expect(belongings().threads).toBeLessThanOrEqual(during.threads + 2); // two may be about to be replaced
     expect(belongings().fds).toBeLessThanOrEqual(during.fds + 20); // each thread has a few of its own
     expect(engine.arena.used).toEqual(used);
@@ -60,7 +60,7 @@ it('a worker that dies again and again makes no gap of 100 ms in the work of ano
   expect(jobs[1].failures).toBe(0);
 });
 
-it('fifty starts and stops on one engine leave nothing behind', { timeout: 120_000 }, async () => {
+it(`${REPEATS} starts and stops on one engine leave nothing behind`, { timeout: 120_000 }, async () => {
   const engine = await engineWith(['pair:a/0', 'pair:a/1', 'null:n']);
   const jobs = [
     job({ module: 'gen', options: { count: 100 } }, undefined, ['pair:a/0']),
@@ -83,7 +83,7 @@ it('fifty starts and stops on one engine leave nothing behind', { timeout: 120_0
   expect(engine.ports.get('pair:a/0')?.stats().tx.packets).toBe(100n * BigInt(REPEATS));
 });
 
-it('fifty engines, one after the other, leave nothing behind', { timeout: 60_000 }, async () => {
+it(`${REPEATS} engines, one after the other, leave nothing behind`, { timeout: 60_000 }, async () => {
   let before: ReturnType<typeof belongings> | undefined;
   for (let i = 0; i < REPEATS; i++) {
     const engine = await engineWith(['pair:a/0', 'pair:a/1', 'loop:x', 'null:n'], { frames: 256 });
