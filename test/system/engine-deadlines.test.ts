@@ -26,7 +26,7 @@ describe.concurrent('an application', { timeout: 60_000 }, () => {
     const ports = ['null:a', 'null:b', 'null:c', 'null:d'];
     const engine = await engineWith(ports, QUICK, onTestFinished);
     const run = await engine.run([
-      job(fake('misbehave', 'waiting', { seconds: 8, waited: new SharedArrayBuffer(4) }), 'null:a', ['null:b']),
+      job(fake('misbehave', 'waiting', { seconds: 12, waited: new SharedArrayBuffer(4) }), 'null:a', ['null:b']),
       job(forward, 'null:c', ['null:d']), // in a worker of its own where there are two cpus
     ]);
     const events = eventsOf(run);

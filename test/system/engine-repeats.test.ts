@@ -22,7 +22,7 @@ it(`${REPEATS} deaths of each kind leave nothing behind: no fd, no thread, no me
   const engine = await engineWith(['null:a', 'null:b', 'null:c', 'null:d'], {
     ...QUICK,
     restartMs: [1, 1],
-    heapMb: 32,
+    heapMb: 16,
   });
   const first = await engine.run([job(forward, 'null:a', ['null:b'])]); // what is loaded once stays
   await first.stop();

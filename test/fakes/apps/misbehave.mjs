@@ -50,21 +50,26 @@ export const busy = then(({ rx, tx: [out], frames, burst: size }) => {
 });
 
 /**
- * Never returns, and keeps something of each packet, over and over. In bursts: from a loop without an end that calls
- * nothing but built-in functions V8 takes the check for an interrupt, so that nobody could end it (README).
+ * Takes a burst, and then keeps something at each call. Not all in one call: from a loop without an end that calls nothing
+ * but built-in functions V8 may take the check for an interrupt, and nobody could end it (README).
  */
-export const hoarding = then((context) => {
-  grab(context);
+export const hoarding = (context) => {
   const all = [];
-  for (;;) for (let i = 0; i < context.burst; i++) all.push(new Array(100).fill(0.5));
-});
+  return then(() => {
+    if (all.length === 0) grab(context);
+    all.push(new Array(500).fill(0.5));
+    return 1;
+  })(context);
+};
 
-/** Runs out of memory little by little, forwarding meanwhile. */
+/** Runs out of memory little by little, `options.every` calls for each piece, forwarding meanwhile. */
 export const leaking = (context) => {
+  const { every } = context.options;
   const poll = forward(context);
   const all = [];
+  let calls = 0;
   return () => {
-    all.push(new Array(500).fill(0.5));
+    if (++calls % every === 0) all.push(new Array(500).fill(0.5));
     return poll();
   };
 };
