@@ -6,6 +6,8 @@ const dist = (path: string): string => fileURLToPath(new URL(`dist/${path}`, imp
 
 /** Tests that start engines, programs or network namespaces. */
 const SYSTEM = 'test/system/**/*.test.ts';
+/** Tests that open files and pipes, map memory, or call the addon: what one leaves behind must not meet the next. */
+const OWN_PROCESS = 'test/{arena,bench,capture,devios,drivers,native,netlink}/**/*.test.ts';
 
 export default defineConfig({
   resolve: {
@@ -26,7 +28,11 @@ export default defineConfig({
     projects: [
       // As many files at once as there are cpus. A process takes one file after the other: starting one would take longer
       // than most files do.
-      { extends: true, test: { name: 'units', include: ['test/**/*.test.ts'], exclude: [SYSTEM], isolate: false } },
+      {
+        extends: true,
+        test: { name: 'units', include: ['test/**/*.test.ts'], exclude: [SYSTEM, OWN_PROCESS], isolate: false },
+      },
+      { extends: true, test: { name: 'resources', include: [OWN_PROCESS] } },
       // After them, one file at a time: workers are pinned, so the engines of two files would fight for the same cpus;
       // and interfaces, huge pages and the processor's time are the whole machine's.
       { extends: true, test: { name: 'system', include: [SYSTEM], fileParallelism: false } },

@@ -79,14 +79,14 @@ describe('a process', () => {
         { app: { module: 'sink' }, rx: { port: 'pair:p/0' } },
       ]);
       run.on('worker-failed', (worker, error) => console.log(error.code));
-      console.log('runs');
       process.on('SIGUSR2', async () => {
         const then = run.stats().jobs[0].frames.accepted;
         setTimeout(async () => {
           console.log('goes on', run.stats().jobs[0].frames.accepted > then);
           console.log('balanced', (await run.stop()).ledger.balanced);
         }, 1500);
-      });`;
+      });
+      console.log('runs'); // last: from now on we send it signals`;
     const { child, lines, end } = program(text);
     await eventually('it runs', () => lines().includes('runs'));
     child.kill('SIGSTOP');
