@@ -70,12 +70,14 @@ export const lengths = ({ tx: [out], frames, finish, options, counter }) => {
 
 /**
  * As `forward`, and counts how often it was not called for `options.ms` milliseconds although its thread could have run:
- * what the kernel gave to other programs meanwhile does not count.
+ * what the kernel gave to other programs meanwhile does not count, nor when it kept the main thread from letting us go on,
+ * for which we stood still while it looked for lost frames.
  */
 export const watching = ({ clock, counter, options, ...context }) => {
   const gaps = counter('gaps');
   const poll = forward(context);
-  const waited = makeWaited();
+  const [ours, mains] = [makeWaited(), makeWaited('self')];
+  const waited = () => ours() + mains();
   let last = clock.now();
   let lastWaited = waited();
   let looked = last;
