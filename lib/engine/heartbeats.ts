@@ -36,6 +36,10 @@ export function threadState(tid: number, proc = '/proc/self/task'): ThreadState 
   }
 }
 
+/** A thread that waits for a cpu, and has had one for less than a quarter of `ms` since it had used `cpuMs`: not to blame. */
+export const starved = (now: ThreadState | undefined, cpuMs: number, ms: number): boolean =>
+  now?.runnable === true && now.cpuMs - cpuMs < ms / 4;
+
 /** Who hears what is seen. */
 export interface HeartbeatListener {
   /** `worker` hangs: its heartbeat has stood still, and not for want of a cpu. */
@@ -81,15 +85,9 @@ export class Heartbeats {
     const ms = beat.looks * LOOK_MS;
     if (worker.killed) {
       if (ms === STUCK_MS) this.listener.stuck(worker);
-    } else if (ms >= this.stallMs && !this.starves(worker, beat)) {
+    } else if (ms >= this.stallMs && !starved(threadState(worker.tid), beat.cpuMs, this.stallMs)) {
       this.beats.delete(worker);
       this.listener.hangs(worker);
     }
-  }
-
-  /** It waits for a cpu, and has not had one for long enough to be blamed. */
-  private starves({ tid }: Worker, { cpuMs }: Beat): boolean {
-    const now = threadState(tid);
-    return now?.runnable === true && now.cpuMs - cpuMs < this.stallMs / 4;
   }
 }

@@ -17,7 +17,10 @@ const then = (misdeed) => (context) => {
 /** Receives a burst that it will not give back. */
 const grab = ({ rx, frames, burst }) => rx.receive(frames.burst(burst));
 
+/** Throws at every call, or as often as the shared word `options.times` says, over all restarts. */
 export const throwing = then((context) => {
+  const { times } = context.options;
+  if (times !== undefined && Atomics.sub(new Int32Array(times), 0, 1) <= 0) return 0;
   grab(context);
   throw new Error('the application is broken');
 });
