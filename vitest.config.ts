@@ -7,7 +7,7 @@ const dist = (path: string): string => fileURLToPath(new URL(`dist/${path}`, imp
 /** Tests that start engines, programs or network namespaces. */
 const SYSTEM = 'test/system/**/*.test.ts';
 /** Tests that open files and pipes, map memory, or call the addon: what one leaves behind must not meet the next. */
-const OWN_PROCESS = 'test/{arena,bench,capture,devios,drivers,native,netlink,unix}/**/*.test.ts';
+const OWN_PROCESS = 'test/{arena,bench,capture,devios,drivers,grant,native,netlink,unix,vhost-user}/**/*.test.ts';
 
 export default defineConfig({
   resolve: {
