@@ -7,8 +7,8 @@ function installed(name: string): boolean {
 }
 
 /** As `test`, for a test that needs the program `tool`. */
-export function testWith(tool: string, name: string, body: () => void | Promise<void>): void {
-  if (installed(tool) || process.env.CI) test(name, body);
+export function testWith(tool: string, name: string, body: () => void | Promise<void>, timeoutMs = 20_000): void {
+  if (installed(tool) || process.env.CI) test(name, body, timeoutMs);
   else test.skip(`${name} (skipped: ${tool} is not installed)`, body);
 }
 
