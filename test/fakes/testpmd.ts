@@ -22,7 +22,9 @@ function hasHugePages(): boolean {
 }
 
 export class Testpmd {
-  text = '';
+  /** What it printed, and its log: they come at the same time, and a line of one may begin in the middle of the other's. */
+  private out = '';
+  private log = '';
   private readonly child: ChildProcessWithoutNullStreams;
 
   /** `vdev` is its port: `net_vhost0,iface=…` or `net_virtio_user0,path=…`. */
@@ -34,28 +36,35 @@ export class Testpmd {
     const eal = ['--lcores', '0@0,1@1', '--no-pci', '--no-telemetry', `--file-prefix=${prefix}`, ...memory];
     const args = [...eal, '--vdev', vdev, '--', '-i', '--no-mlockall', '--total-num-mbufs=8192', ...options];
     this.child = spawn('dpdk-testpmd', args, { stdio: 'pipe' });
-    for (const stream of [this.child.stdout, this.child.stderr])
-      stream.setEncoding('utf8').on('data', (text: string) => {
-        this.text += text;
-      });
+    this.child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      this.out += text;
+    });
+    this.child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.log += text;
+    });
     this.child.stdin.on('error', () => {});
+  }
+
+  /** Whether it has said `what`. */
+  has(what: string): boolean {
+    return this.out.includes(what) || this.log.includes(what);
   }
 
   /** Waits until it has said `what`. */
   async says(what: string, ms = 10_000): Promise<void> {
     try {
-      await waitFor(`testpmd says ${what}`, () => this.text.includes(what), ms);
+      await waitFor(`testpmd says ${what}`, () => this.has(what), ms);
     } catch (error) {
-      throw new Error(`${(error as Error).message}; it said: ${this.text.slice(-1500)}`);
+      throw new Error(`${(error as Error).message}; it said: ${this.out.slice(-800)}\n${this.log.slice(-800)}`);
     }
   }
 
-  /** Types a command, and returns what it said until the next prompt. */
+  /** Types a command, and returns what it printed until the next prompt. */
   async command(line: string): Promise<string> {
-    const at = this.text.length;
+    const at = this.out.length;
     this.child.stdin.write(`${line}\n`);
-    await waitFor(`testpmd answers ${line}`, () => this.text.slice(at).includes('testpmd> '), 10_000);
-    return this.text.slice(at);
+    await waitFor(`testpmd answers ${line}`, () => this.out.slice(at).includes('testpmd> '), 10_000);
+    return this.out.slice(at);
   }
 
   /** kill -9. */
