@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type JobSpec, openEngine, type Run, type RunResult } from '../lib/index.ts';
+import { type Engine, type JobSpec, openEngine, type Run, type RunResult } from '../lib/index.ts';
 import type { Sample } from './contestant.ts';
 import { stackOf } from './gc.ts';
 import type { EngineJob } from './linecard.ts';
@@ -63,6 +63,12 @@ function runOn(...cpus: number[]): void {
   execFileSync('taskset', ['-p', '-c', cpus.join(','), String(process.pid)], { stdio: 'ignore' });
 }
 
+/** A vhost port has the rings that its front end makes; others are asked for rings of `ring` descriptors, if it is given. */
+async function open(engine: Engine, port: string, ring: number | undefined): Promise<void> {
+  const chosen = ring !== undefined && !port.startsWith('vhost-user:');
+  await engine.open(port, chosen ? { rxRing: ring, txRing: ring } : {});
+}
+
 async function main(job: EngineJob): Promise<void> {
   // Before there is another thread: by this collection, and by its stack, the parent knows the main one.
   (globalThis as { gc?: () => void }).gc?.();
@@ -73,7 +79,7 @@ async function main(job: EngineJob): Promise<void> {
     ...{ cpus: [job.cpu], mode: job.mode, burst: job.burst },
     ...{ stallMs: STALL_MS, drainMs: DRAIN_MS },
   });
-  for (const port of new Set(job.ports)) await engine.open(port);
+  for (const port of new Set(job.ports)) await open(engine, port, job.ring);
   const run = await engine.run(jobsOf(job));
   runOn(job.mainCpu);
   const loop = threadPinnedTo('self', job.cpu);

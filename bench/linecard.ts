@@ -5,7 +5,8 @@ import { Child, lastJson } from './child.ts';
 import type { Contestant, Ending, Sample } from './contestant.ts';
 import { isolateOf, type MainThread, parseTrace, TRACE_FLAGS } from './gc.ts';
 import type { Placement } from './machine.ts';
-import type { Pipeline } from './trials.ts';
+import { makeSocket } from './socket.ts';
+import { type Pipeline, SOCKET, VIRTQUEUE } from './trials.ts';
 
 const START_MS = 20_000;
 const REPLY_MS = 5000;
@@ -13,7 +14,7 @@ const STOP_MS = 10_000;
 
 /** Which engine to run. */
 export interface LinecardOptions {
-  readonly pipeline: Pick<Pipeline, 'ports' | 'jobs' | 'frames'>;
+  readonly pipeline: Pick<Pipeline, 'ports' | 'jobs' | 'frames' | 'joined'>;
   readonly burst: number;
   readonly place: Placement;
 }
@@ -25,6 +26,8 @@ export interface EngineJob {
   readonly app: AppSpec;
   readonly mode: PollMode;
   readonly burst: number;
+  /** Descriptors of the ports' rings, where they may be chosen; absent: as the ports have them. */
+  readonly ring?: number;
   /** Of the worker, and of everything else. */
   readonly cpu: number;
   readonly mainCpu: number;
@@ -45,16 +48,20 @@ function appOf(frames: number): AppSpec {
 
 /** Starts an engine that forwards all the time, and stops the process whenever no sample is taken. */
 export async function openLinecard({ pipeline, burst, place }: LinecardOptions): Promise<Contestant> {
-  const { ports, jobs, frames } = pipeline;
-  const app = appOf(frames);
+  const { ports, jobs, frames, joined } = pipeline;
+  const socket = makeSocket();
   const { child, contestant } = await startEngine({
-    ports,
+    ports: ports.map((port) => port.replace(SOCKET, socket.path)),
     jobs,
-    app,
+    app: appOf(frames),
     mode: 'busy',
     burst,
+    ...(joined === undefined ? {} : { ring: VIRTQUEUE }),
     cpu: place.loop,
     mainCpu: place.main,
+  }).catch((error) => {
+    socket.remove();
+    throw error;
   });
   child.pause();
   return {
@@ -66,7 +73,11 @@ export async function openLinecard({ pipeline, burst, place }: LinecardOptions):
         child.pause();
       }
     },
-    close: () => contestant.close(),
+    async close() {
+      const ending = await contestant.close();
+      socket.remove();
+      return ending;
+    },
   };
 }
 

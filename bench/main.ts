@@ -30,7 +30,7 @@ import {
   wireClient,
 } from './round-trips.ts';
 import { type Entry, judge, rotate, runRound, type SeriesByName } from './runner.ts';
-import { hasTestpmd, NULL_DEVICES, openTestpmd, TESTPMD_HUGEPAGES } from './testpmd.ts';
+import { hasTestpmd, NULL_DEVICES, openJoinedTestpmd, openTestpmd, TESTPMD_HUGEPAGES } from './testpmd.ts';
 import {
   ROUND_TRIPS,
   type RoundTripTrial,
@@ -89,16 +89,16 @@ function parseOptions(argv: readonly string[]): Options {
 }
 
 function entriesFor({ pipeline, burst }: Trial, setting: Setting): Entry[] {
+  if (pipeline.wires === true) return wireEntries(setting);
   const { place, yardstick } = setting;
   const port = pipeline.yardstick;
-  if (port === undefined) return wireEntries(setting);
   const ours: Entry = { name: OURS, ours: true, open: () => openLinecard({ pipeline, burst, place }) };
   const same: Entry = {
     name: 'C++',
     ours: true,
     async open() {
       if (yardstick instanceof Error) throw yardstick;
-      return openYardstick(yardstick, { port, burst, frames: pipeline.frames, cpu: place.loop });
+      return openYardstick(yardstick, { port: port!, burst, frames: pipeline.frames, cpu: place.loop });
     },
   };
   const peer: Entry = {
@@ -106,10 +106,12 @@ function entriesFor({ pipeline, burst }: Trial, setting: Setting): Entry[] {
     ours: false,
     async open() {
       if (setting.testpmd !== true) throw new Error(setting.testpmd);
-      return openTestpmd({ burst, place, hugepages: setting.hugepages, devices: NULL_DEVICES, forwardMode: 'mac' });
+      const options = { burst, place, hugepages: setting.hugepages, forwardMode: 'mac' } as const;
+      if (pipeline.joined !== undefined) return openJoinedTestpmd(options, pipeline.joined, pipeline.frames);
+      return openTestpmd({ ...options, devices: NULL_DEVICES });
     },
   };
-  return pipeline.testpmd ? [ours, same, peer] : [ours, same];
+  return [ours, ...(port === undefined ? [] : [same]), ...(pipeline.testpmd ? [peer] : [])];
 }
 
 async function runTrials(

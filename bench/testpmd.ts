@@ -10,6 +10,8 @@ import { SystemError } from '../lib/errors.ts';
 import { Child } from './child.ts';
 import type { Contestant } from './contestant.ts';
 import type { Placement } from './machine.ts';
+import { makeSocket } from './socket.ts';
+import { VIRTQUEUE } from './trials.ts';
 import { promptly, type ThreadTime, threadPinnedTo } from './waiting.ts';
 
 const COMMAND = 'dpdk-testpmd';
@@ -32,7 +34,25 @@ export interface TestpmdOptions {
   /** Virtual devices: what `--vdev` takes. */
   readonly devices: readonly string[];
   readonly forwardMode: 'mac' | 'io';
+  /** A device that can only be made when the others have started: what `port attach` takes, as one more port. */
+  readonly attached?: string;
+  /** Bursts that each port sends when forwarding starts, where nothing else sends any. */
+  readonly first?: number;
+  readonly topology?: 'loop';
 }
+
+/** Both ends of a vhost-user socket: the back end makes the socket when its port starts. */
+export const joinedDevices = (path: string, packed: boolean, ring: number) => ({
+  devices: [vhostDevice(path)],
+  attached: virtioUserDevice(path, packed, ring),
+});
+
+/** The back end at a socket, which it makes. */
+export const vhostDevice = (path: string): string => `net_vhost0,iface=${path}`;
+
+/** The front end at a socket that exists. */
+export const virtioUserDevice = (path: string, packed: boolean, ring: number): string =>
+  `net_virtio_user0,path=${path},queue_size=${ring}${packed ? ',packed_vq=1' : ''}`;
 
 /** Two devices that receive endless frames, and free what they are sent. */
 export const NULL_DEVICES = ['net_null0,size=64', 'net_null1,size=64'] as const;
@@ -47,7 +67,8 @@ export const hasTestpmd = (): boolean => spawnSync('which', [COMMAND], { stdio: 
 /** Returns testpmd's arguments. */
 export function testpmdArguments(o: TestpmdOptions): string[] {
   const memory = o.hugepages
-    ? ['--in-memory']
+    ? // One segment is one region of memory for a back end.
+      ['--in-memory', '--single-file-segments']
     : ['--no-huge', '-m', '512', '--no-shconf', `--file-prefix=${FILE_PREFIX}`];
   return [
     ...['--lcores', `0@${o.place.main},1@${o.place.loop}`, '--no-pci', '--no-telemetry', ...memory],
@@ -59,6 +80,7 @@ export function testpmdArguments(o: TestpmdOptions): string[] {
       `--burst=${o.burst}`,
       '--no-mlockall',
       `--total-num-mbufs=${MBUFS}`,
+      ...(o.topology === undefined ? [] : [`--port-topology=${o.topology}`]),
     ],
   ];
 }
@@ -105,13 +127,15 @@ export async function startTestpmd(o: TestpmdOptions, wrap: readonly string[] = 
     await child.close();
     throw error;
   }
-  return {
-    child,
-    ask(line) {
-      child.send(line);
-      return child.expect(PROMPT, REPLY_MS);
-    },
+  const ask = (line: string) => {
+    child.send(line);
+    return child.expect(PROMPT, REPLY_MS);
   };
+  if (o.attached !== undefined) {
+    await ask(`port attach ${o.attached}`);
+    await ask(`port start ${o.devices.length}`);
+  }
+  return { child, ask };
 }
 
 /** Starts testpmd as a contestant: it forwards only while a sample is taken. */
@@ -126,7 +150,7 @@ export async function openTestpmd(o: TestpmdOptions): Promise<Contestant> {
     });
   return {
     async sample(ms) {
-      await ask('start');
+      await ask(o.first === undefined ? 'start' : `start tx_first ${o.first}`);
       await sleep(SETTLE_MS);
       const before = await reading();
       await sleep(ms);
@@ -141,4 +165,28 @@ export async function openTestpmd(o: TestpmdOptions): Promise<Contestant> {
       return { faults: [] };
     },
   };
+}
+
+/** Starts testpmd at both ends of a vhost-user socket, with `inFlight` packets per direction. */
+export async function openJoinedTestpmd(
+  o: Omit<TestpmdOptions, 'devices'>,
+  rings: 'split' | 'packed',
+  inFlight: number,
+): Promise<Contestant> {
+  const socket = makeSocket();
+  const ends = joinedDevices(socket.path, rings === 'packed', VIRTQUEUE);
+  try {
+    const contestant = await openTestpmd({ ...o, ...ends, first: inFlight / o.burst });
+    return {
+      ...contestant,
+      async close() {
+        const ending = await contestant.close();
+        socket.remove();
+        return ending;
+      },
+    };
+  } catch (error) {
+    socket.remove();
+    throw error;
+  }
 }

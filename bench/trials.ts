@@ -19,11 +19,35 @@ export interface Pipeline {
   readonly testpmd: boolean;
   /** Between interfaces of the kernel: contestants want the same ones, so they come one after the other. */
   readonly wires?: true;
+  /** Ports are the two ends of a vhost-user socket, whose path stands for `SOCKET` in their names; what rings are like. */
+  readonly joined?: 'split' | 'packed';
   readonly bursts: readonly number[];
 }
 
 /** Frames in a ring that feeds itself: the largest burst, twice. */
 const CIRCULATING = 512;
+
+/** In port names: the path of a socket that is made for the contestant. */
+export const SOCKET = 'SOCKET';
+
+/** Descriptors of a virtqueue, and frames under way per direction: what testpmd starts with, four bursts. */
+export const VIRTQUEUE = 256;
+const IN_FLIGHT = 128;
+
+/** A vhost port and a virtio-net port at the two ends of one socket, both on the one worker. */
+const selfLoop = (kind: string, joined: 'split' | 'packed'): Pipeline => ({
+  kind,
+  title: `a vhost-user and a virtio-user port joined by their socket, ${joined} rings of ${VIRTQUEUE}`,
+  ports: [`vhost-user:${SOCKET}`, `virtio-user:${SOCKET}${joined === 'packed' ? ',packed=1' : ''}`],
+  jobs: [
+    [0, 1],
+    [1, 0],
+  ],
+  frames: IN_FLIGHT,
+  testpmd: true,
+  joined,
+  bursts: [32],
+});
 
 /** The pipelines. */
 export const PIPELINES: readonly Pipeline[] = [
@@ -70,6 +94,8 @@ export const PIPELINES: readonly Pipeline[] = [
     testpmd: false,
     bursts: BURSTS,
   },
+  selfLoop('virtio-split', 'split'),
+  selfLoop('virtio-packed', 'packed'),
   {
     kind: 'xdp',
     title: 'xdp: from one veth pair to another, offered more than anybody can forward; counted where it arrives',
@@ -156,5 +182,7 @@ export interface Target {
 export const TARGETS: readonly Target[] = [
   { trial: 'null/32', than: 'testpmd', ratio: 1 },
   { trial: 'null/32', than: 'C++', ratio: 0.7 },
+  { trial: 'virtio-split/32', than: 'testpmd', ratio: 1 },
+  { trial: 'virtio-packed/32', than: 'testpmd', ratio: 1 },
   { trial: 'xdp/32', than: 'testpmd', ratio: 1 },
 ];

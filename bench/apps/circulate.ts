@@ -19,5 +19,5 @@ export const circulate: App<CirculateOptions> = (context) => {
   burst.lengths.fill(LENGTH);
   const sent = tx[0].transmit(burst, 0, burst.count);
   frames.free(burst, sent, burst.count);
-  return l2fwd({ ...context, options: {} });
+  return l2fwd({ ...context, options: { macUpdating: true } });
 };
