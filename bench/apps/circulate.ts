@@ -1,6 +1,10 @@
 /** l2fwd over rings that feed themselves: puts frames into them, once, then is l2fwd and nothing else. */
 import type { App } from '../../lib/queue.ts';
-import { l2fwd } from '../../workers/apps/l2fwd.ts';
+import type { l2fwd as L2fwd } from '../../workers/apps/l2fwd.ts';
+
+// An instance for each job, as the engine gives one to each job of l2fwd's own (docs/adr/0007-job-instances.md).
+const instance = new URL(`../../workers/apps/l2fwd.js${new URL(import.meta.url).search}`, import.meta.url);
+const { l2fwd } = (await import(instance.href)) as { l2fwd: typeof L2fwd };
 
 /** Options of `circulate`. */
 export interface CirculateOptions {
