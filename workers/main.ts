@@ -170,10 +170,15 @@ class Worker {
 
 /**
  * A job's function shall take its queues' code in, down to the last loop: only there does V8 know all their views by
- * base and length. Its limits (in bytes of bytecode, of all that is taken in and of one function) are too low for that
- * by default. They hold for the process, and are read whenever something is compiled (docs/adr/0008-inlining.md).
+ * base and length. Its limits (in bytes of bytecode: of one function, of all that is taken in while that goes by how
+ * often it runs, and of all in any case) are too low for that by default. They hold for the process, and are read
+ * whenever something is compiled (docs/adr/0008-inlining.md).
  */
-const INLINING = ['--max-inlined-bytecode-size-cumulative=3000', '--max-inlined-bytecode-size=1500'];
+const INLINING = [
+  '--max-inlined-bytecode-size=1500',
+  '--max-inlined-bytecode-size-cumulative=10000',
+  '--max-inlined-bytecode-size-absolute=20000',
+];
 
 /** The pool's task: resolves when the worker has left its loop. Errors come back as data, which keeps their codes. */
 export default async function worker({ plan, port }: WorkerTask): Promise<WorkerResult> {
