@@ -14,7 +14,8 @@ const high = (flags: number): number => flags << 16;
 export const NEXT = high(DESC_F.NEXT);
 export const WRITE = high(DESC_F.WRITE);
 export const INDIRECT = high(DESC_F.INDIRECT);
-const BOTH = high(DESC_F.AVAIL | DESC_F.USED);
+export const BOTH = high(DESC_F.AVAIL | DESC_F.USED);
+const AVAILABLE = high(DESC_F.AVAIL);
 
 /** A chain of the ring: when it has ended, how many descriptors it takes and the id of its buffer. */
 export interface PackedChain extends Chain {
@@ -45,6 +46,15 @@ export interface PackedRing {
   peek(): number;
   /** Keeps aside that the buffer `id` of `slots` descriptors at `last` was used, and goes on to the next. False when no more can be. */
   use(id: number, length: number, flags: number, slots: number): boolean;
+  /** What is kept aside, as `ASIDE` says. */
+  readonly list: Int32Array;
+  /** Whether used descriptors are written where the buffers were: so for all time if it is so at the start. */
+  inStep(): boolean;
+  /** For `run`: bits of `BOTH` of a used descriptor at `last`, and descriptors kept aside, of any number of buffers. */
+  usedFlags: number;
+  usedSlots: number;
+  /** `count` buffers of one descriptor each were put on the list by the caller; the next one to take is `last`. In step only. */
+  run(count: number, last: number, fresh: number): void;
   /** How many are kept aside; forgets those after the first `count`, which are available again. */
   aside: number;
   forget(count: number): void;
@@ -73,17 +83,15 @@ export function makePackedRing(world: World): PackedRing {
   let flags = 0;
   let call = -1;
   let next = 0;
-  let usedFlags = 0;
-  let usedSlots = 0;
   // Where `forget` goes back to.
   const origin = { last: 0, fresh: 0, next: 0, usedFlags: 0 };
 
-  const wrapOf = (fresh: number): number => (fresh === high(DESC_F.AVAIL) ? 1 : 0);
-  const freshOf = (wrap: number): number => (wrap === 1 ? high(DESC_F.AVAIL) : high(DESC_F.USED));
+  const wrapOf = (fresh: number): number => (fresh === AVAILABLE ? 1 : 0);
+  const freshOf = (wrap: number): number => (wrap === 1 ? AVAILABLE : high(DESC_F.USED));
 
   function step(slots: number): void {
     ring.left = (ring.left - slots) | 0;
-    usedSlots = (usedSlots + slots) | 0;
+    ring.usedSlots = (ring.usedSlots + slots) | 0;
     ring.last = (ring.last + slots) | 0;
     if (ring.last >= ring.size) {
       ring.last = (ring.last - ring.size) | 0;
@@ -92,18 +100,18 @@ export function makePackedRing(world: World): PackedRing {
     next = (next + slots) | 0;
     if (next >= ring.size) {
       next = (next - ring.size) | 0;
-      usedFlags = usedFlags ^ BOTH;
+      ring.usedFlags = ring.usedFlags ^ BOTH;
     }
   }
 
   function begin(): void {
     ring.aside = 0;
-    usedSlots = 0;
+    ring.usedSlots = 0;
     ring.left = ring.size;
     origin.last = ring.last;
     origin.fresh = ring.fresh;
     origin.next = next;
-    origin.usedFlags = usedFlags;
+    origin.usedFlags = ring.usedFlags;
   }
 
   /** Writes the first `count` of the list to the ring, the first one last: with it the driver sees them. */
@@ -132,6 +140,9 @@ export function makePackedRing(world: World): PackedRing {
     fresh: 0,
     left: 0,
     aside: 0,
+    usedFlags: 0,
+    usedSlots: 0,
+    list,
     attach() {
       flags = block[BLOCK.flags];
       call = block[BLOCK.call];
@@ -145,7 +156,7 @@ export function makePackedRing(world: World): PackedRing {
       ring.last = block[BLOCK.avail];
       ring.fresh = freshOf(block[BLOCK.availWrap]);
       next = block[BLOCK.used];
-      usedFlags = block[BLOCK.usedWrap] === 1 ? BOTH : 0;
+      ring.usedFlags = block[BLOCK.usedWrap] === 1 ? BOTH : 0;
       // A worker before us may have been ended in the middle of it.
       if (block[BLOCK.commit] > 0) write(block[BLOCK.commit]);
       begin();
@@ -163,21 +174,31 @@ export function makePackedRing(world: World): PackedRing {
       const e = ring.aside * ASIDE.words;
       list[e] = next;
       list[(e + 1) | 0] = length;
-      list[(e + 2) | 0] = (id & 0xffff) | descFlags | usedFlags;
-      list[(e + 3) | 0] = (usedSlots + slots) | 0;
+      list[(e + 2) | 0] = (id & 0xffff) | descFlags | ring.usedFlags;
+      list[(e + 3) | 0] = (ring.usedSlots + slots) | 0;
       ring.aside = (ring.aside + 1) | 0;
       step(slots);
       return true;
     },
+    inStep: () => next === ring.last && (ring.usedFlags !== 0) === (ring.fresh === AVAILABLE),
+    run(count, last, fresh) {
+      ring.aside = (ring.aside + count) | 0;
+      ring.left = (ring.left - count) | 0;
+      ring.usedSlots = (ring.usedSlots + count) | 0;
+      ring.last = last;
+      ring.fresh = fresh;
+      next = last;
+      ring.usedFlags = fresh === AVAILABLE ? BOTH : 0;
+    },
     forget(count) {
       const slots = count === 0 ? 0 : list[(count - 1) * ASIDE.words + ASIDE.slots];
       ring.aside = count;
-      usedSlots = 0;
+      ring.usedSlots = 0;
       ring.left = ring.size;
       ring.last = origin.last;
       ring.fresh = origin.fresh;
       next = origin.next;
-      usedFlags = origin.usedFlags;
+      ring.usedFlags = origin.usedFlags;
       step(slots);
     },
     empty(count) {
@@ -187,13 +208,13 @@ export function makePackedRing(world: World): PackedRing {
       }
     },
     publish() {
-      const slots = usedSlots;
+      const slots = ring.usedSlots;
       if (ring.aside > 0) {
         // These together, as above: from here on it is done, by us or by the worker after us.
         block[BLOCK.avail] = ring.last;
         block[BLOCK.availWrap] = wrapOf(ring.fresh);
         block[BLOCK.used] = next;
-        block[BLOCK.usedWrap] = usedFlags === 0 ? 0 : 1;
+        block[BLOCK.usedWrap] = ring.usedFlags === 0 ? 0 : 1;
         block[BLOCK.commit] = ring.aside;
         write(ring.aside);
       }
@@ -209,7 +230,7 @@ export function makePackedRing(world: World): PackedRing {
       if (wish === EVENT_F.DISABLE) return;
       if (wish === EVENT_F.DESC && (flags & RING_F.eventIdx) !== 0 && slots < ring.size) {
         let at = event & 0x7fff;
-        if (((event >>> 15) & 1) !== (usedFlags === 0 ? 0 : 1)) at = (at - ring.size) | 0;
+        if (((event >>> 15) & 1) !== (ring.usedFlags === 0 ? 0 : 1)) at = (at - ring.size) | 0;
         if (((next - at - 1) & 0xffff) >= slots) return;
       }
       context.kick(call);

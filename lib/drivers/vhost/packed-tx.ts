@@ -1,9 +1,10 @@
 /** Packed rings: what we transmit, and the guest receives. Data half. */
+import { indexAccess } from '../../arena/order.ts';
 import { MIN_FRAME_LENGTH, TX } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
-import { BLOCK, MAX_ASIDE, RING_F } from './block.ts';
+import { ASIDE, BLOCK, MAX_ASIDE, RING_F } from './block.ts';
 import { makeFill } from './fill.ts';
-import { INDIRECT, makePackedRing, NEXT, type PackedRing, WRITE } from './packed-ring.ts';
+import { BOTH, INDIRECT, makePackedRing, NEXT, type PackedRing, WRITE } from './packed-ring.ts';
 import { makeRefuse } from './refuse.ts';
 import type { Buffers, TxRing } from './rings.ts';
 import { makeSender, SENT } from './sender.ts';
@@ -53,6 +54,7 @@ function packedBuffers(world: World, ring: PackedRing): Buffers {
 export function makePackedTx(world: World): TxRing {
   const { plan, context, count, block } = world;
   const { stack } = context;
+  const { load } = indexAccess();
   const ring = makePackedRing(world);
   const fill = makeFill(world);
   const buffers = packedBuffers(world, ring);
@@ -75,11 +77,50 @@ export function makePackedTx(world: World): TxRing {
     return sent;
   }
 
+  /**
+   * Sends frames [i, to) into plain buffers, up to the first frame or buffer that needs more care; returns that frame.
+   * What it needs is in locals: V8 would load and store fields for each packet.
+   */
+  function sendPlain(offsets: Int32Array, lengths: Int32Array, i: number, to: number): number {
+    const { desc32, desc, size, list, left, usedSlots } = ring;
+    let { last, fresh, usedFlags, aside } = ring;
+    if (!ring.inStep()) return i;
+    const room = (MAX_ASIDE - aside) | 0;
+    const first = i;
+    const most = (first + (left < room ? left : room)) | 0;
+    const end = to < most ? to : most;
+    let bytes = 0;
+    for (; i < end; i = (i + 1) | 0) {
+      const length = lengths[i];
+      const d = (desc + (last << 2)) | 0;
+      const word = load(desc32, (d + 3) | 0);
+      if ((word & (BOTH | KIND)) !== (fresh | WRITE) || (length - MIN_FRAME_LENGTH) >>> 0 > span) break;
+      if (!fill.put(desc32[d], desc32[(d + 1) | 0], desc32[(d + 2) | 0], offsets[i], length)) break;
+      bytes = (bytes + length) | 0;
+      const e = aside * ASIDE.words;
+      aside = (aside + 1) | 0;
+      list[e] = last;
+      list[(e + 1) | 0] = (length + NET_HDR_BYTES) | 0;
+      list[(e + 2) | 0] = (word & 0xffff) | WRITE | usedFlags;
+      list[(e + 3) | 0] = (usedSlots + i - first + 1) | 0;
+      last = (last + 1) | 0;
+      if (last === size) {
+        last = 0;
+        fresh = fresh ^ BOTH;
+        usedFlags = usedFlags ^ BOTH;
+      }
+    }
+    sum = (sum + bytes) | 0;
+    ring.run((i - first) | 0, last, fresh);
+    return i;
+  }
+
   /** Sends frames [from, to); returns the first one that was not accepted. */
   function sendAll(offsets: Int32Array, lengths: Int32Array, from: number, to: number): number {
-    const { desc32, desc } = ring;
     let i = from;
     for (; i < to; i = (i + 1) | 0) {
+      i = sendPlain(offsets, lengths, i, to);
+      if (i >= to) break;
       const length = lengths[i];
       if ((length - MIN_FRAME_LENGTH) >>> 0 > span) {
         const end = refuse(lengths, i, to);
@@ -88,22 +129,12 @@ export function makePackedTx(world: World): TxRing {
         i = end;
         continue;
       }
-      const word = ring.peek();
-      if (word === 0) break;
-      const d = (desc + (ring.last << 2)) | 0;
-      if (
-        (word & KIND) === WRITE &&
-        ring.aside < MAX_ASIDE &&
-        fill.put(desc32[d], desc32[(d + 1) | 0], desc32[(d + 2) | 0], offsets[i], length)
-      ) {
-        ring.use(word, (length + NET_HDR_BYTES) | 0, WRITE, 1);
-      } else {
-        const sent = slow(offsets[i], length);
-        if (sent === SENT.full) break;
-        if (sent === SENT.refused) {
-          failed = (failed + 1) | 0;
-          continue;
-        }
+      if (ring.peek() === 0) break;
+      const sent = slow(offsets[i], length);
+      if (sent === SENT.full) break;
+      if (sent === SENT.refused) {
+        failed = (failed + 1) | 0;
+        continue;
       }
       sum = (sum + length) | 0;
     }
