@@ -25,40 +25,18 @@ export function makeDrain({ plan, context, regions, longs }: World): Drain {
   // A packet begins up to four bytes later than its frame does, so that both sides have the same alignment, and its copy
   // ends up to a step later: the frames must have room for that.
   const roomy = plan.maxLength + 4 + STEP <= context.stack.room;
-  let view32 = regions.i32[0];
-  let view64 = regions.i64[0];
+  let window = 0;
   let regionLow = 0;
   let regionHigh = 0;
   let regionBytes = 0;
   let delta = 0;
-  return {
-    attach() {
-      regionBytes = 0;
-    },
-    remember() {
-      view32 = regions.i32[regions.window];
-      view64 = regions.i64[regions.window];
-      regionLow = regions.low;
-      regionHigh = regions.high;
-      delta = regions.delta;
-      // Not the last bytes of a window: a step must not go beyond.
-      const rest = view32.length * 4 - STEP - ((regionLow + delta) | 0);
-      regionBytes = !roomy ? 0 : regions.bytes < rest ? regions.bytes : rest;
-    },
-    take(low, high, length, frame) {
-      const bytes = (length - NET_HDR_BYTES) | 0;
-      const into = (low - regionLow) | 0;
-      const at = (low + delta) | 0;
-      if (
-        high !== regionHigh ||
-        (bytes - MIN_FRAME_LENGTH) >>> 0 > span ||
-        into < 0 ||
-        into > ((regionBytes - length) | 0) ||
-        (at & 3) !== 0 ||
-        (view32[at >>> 2] & PLAIN_MASK) !== 0
-      ) {
-        return 0;
-      }
+
+  /** Makes what takes a packet at `at` of window `w`: V8 knows both views as constants, by base and length. */
+  function makeCopy(w: number): (at: number, bytes: number, frame: number) => number {
+    const view32 = regions.i32[w];
+    const view64 = regions.i64[w];
+    return (at, bytes, frame) => {
+      if ((view32[at >>> 2] & PLAIN_MASK) !== 0) return 0;
       const place = (frame + ((at + NET_HDR_BYTES) & 4)) | 0;
       let s = (at + NET_HDR_BYTES) >>> 3;
       let t = place >>> 3;
@@ -70,6 +48,40 @@ export function makeDrain({ plan, context, regions, longs }: World): Drain {
         s = (s + 4) | 0;
       }
       return place;
+    };
+  }
+
+  const copies = regions.i32.map((_, w) => makeCopy(w));
+  // Nearly all memory is in the first window: a constant, too.
+  const copyFirst = copies[0];
+
+  return {
+    attach() {
+      regionBytes = 0;
+    },
+    remember() {
+      window = regions.window;
+      regionLow = regions.low;
+      regionHigh = regions.high;
+      delta = regions.delta;
+      // Not the last bytes of a window: a step must not go beyond.
+      const rest = regions.i32[window].length * 4 - STEP - ((regionLow + delta) | 0);
+      regionBytes = !roomy ? 0 : regions.bytes < rest ? regions.bytes : rest;
+    },
+    take(low, high, length, frame) {
+      const bytes = (length - NET_HDR_BYTES) | 0;
+      const into = (low - regionLow) | 0;
+      const at = (low + delta) | 0;
+      if (
+        high !== regionHigh ||
+        (bytes - MIN_FRAME_LENGTH) >>> 0 > span ||
+        into < 0 ||
+        into > ((regionBytes - length) | 0) ||
+        (at & 3) !== 0
+      ) {
+        return 0;
+      }
+      return window === 0 ? copyFirst(at, bytes, frame) : copies[window](at, bytes, frame);
     },
   };
 }

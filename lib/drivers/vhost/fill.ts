@@ -20,41 +20,19 @@ export interface Fill {
 
 /** Makes it. */
 export function makeFill({ regions, words, longs, bytes }: World): Fill {
-  let to32 = regions.i32[0];
-  let to64 = regions.i64[0];
-  let to8 = regions.u8[0];
+  let window = 0;
   let regionLow = 0;
   let regionHigh = 0;
   let regionBytes = 0;
   let delta = 0;
   let never = false;
-  return {
-    attach(logged) {
-      never = logged;
-      regionBytes = 0;
-    },
-    remember() {
-      const { window } = regions;
-      to32 = regions.i32[window];
-      to64 = regions.i64[window];
-      to8 = regions.u8[window];
-      regionLow = regions.low;
-      regionHigh = regions.high;
-      regionBytes = never ? 0 : regions.bytes;
-      delta = regions.delta;
-    },
-    put(low, high, room, from, length) {
-      const into = (low - regionLow) | 0;
-      const at = (low + delta) | 0;
-      if (
-        high !== regionHigh ||
-        room < ((length + NET_HDR_BYTES) | 0) ||
-        into < 0 ||
-        into > ((regionBytes - room) | 0) ||
-        (at & 3) !== 0
-      ) {
-        return false;
-      }
+
+  /** Makes what writes a packet at `at` of window `w`: V8 knows all views as constants, by base and length. */
+  function makeCopy(w: number): (at: number, from: number, length: number) => void {
+    const to32 = regions.i32[w];
+    const to64 = regions.i64[w];
+    const to8 = regions.u8[w];
+    return (at, from, length) => {
       let h = at >>> 2;
       to32[h] = 0;
       h = (h + 1) | 0;
@@ -101,6 +79,39 @@ export function makeFill({ regions, words, longs, bytes }: World): Fill {
         to8[t] = bytes[s];
         s = (s + 1) | 0;
       }
+    };
+  }
+
+  const copies = regions.i32.map((_, w) => makeCopy(w));
+  // Nearly all memory is in the first window: a constant, too.
+  const copyFirst = copies[0];
+
+  return {
+    attach(logged) {
+      never = logged;
+      regionBytes = 0;
+    },
+    remember() {
+      window = regions.window;
+      regionLow = regions.low;
+      regionHigh = regions.high;
+      regionBytes = never ? 0 : regions.bytes;
+      delta = regions.delta;
+    },
+    put(low, high, room, from, length) {
+      const into = (low - regionLow) | 0;
+      const at = (low + delta) | 0;
+      if (
+        high !== regionHigh ||
+        room < ((length + NET_HDR_BYTES) | 0) ||
+        into < 0 ||
+        into > ((regionBytes - room) | 0) ||
+        (at & 3) !== 0
+      ) {
+        return false;
+      }
+      if (window === 0) copyFirst(at, from, length);
+      else copies[window](at, from, length);
       return true;
     },
   };

@@ -13,6 +13,7 @@ const GPA = 0x1_0000_0000;
 const BUFFERS = 0x4000;
 /** The last buffer is beyond what the guest has. */
 const WINDOW = BUFFERS + (SIZE + 8) * BUFFER;
+const HALF = BUFFERS + (SIZE / 2) * BUFFER;
 const ROUNDS = 400;
 const LONGEST = 1518;
 
@@ -151,7 +152,10 @@ function makeRing(context: QueueContext, direction: 'rx' | 'tx', packed: boolean
       features: featureSet('VERSION_1', 'MRG_RXBUF', 'INDIRECT_DESC'),
       ...{ desc: at(place.desc), driver: at(place.driver), device: at(place.device) },
       base: { avail: 0, availWrap: true, used: 0, usedWrap: true },
-      regions: [{ gpa: GPA, bytes: WINDOW - 4 * BUFFER, window: 0, offset: 0 }],
+      regions: [
+        { gpa: GPA, bytes: HALF, window: 0, offset: 0 },
+        { gpa: GPA + HALF, bytes: WINDOW - 4 * BUFFER - HALF, window: 1, offset: HALF },
+      ],
       ...{ inflight: undefined, log: undefined, logAddress: -1 },
     },
     0,
@@ -161,7 +165,8 @@ function makeRing(context: QueueContext, direction: 'rx' | 'tx', packed: boolean
     ...{ module: '', direction, port: 'warm-up', queue: 0, counterNames: [], fd: -1, maxLength: LONGEST },
     counters: scratch(256),
     data: { block },
-    peer: [window],
+    // The second half of the guest is in the second window.
+    peer: [window, window],
   };
   return { plan, guest, words };
 }
