@@ -1,6 +1,9 @@
 /** What a pipeline trial compares: something that forwards packets while it is asked to, and rests otherwise. */
 import type { TraceCount } from './gc.ts';
 
+/** How far apart two cpus are, by the way of a cache line between them; `mixed` when that changed. */
+export type Distance = 'near' | 'far' | 'mixed';
+
 /** What was forwarded in one stretch of time. Every packet counts once, however many ports it passed. */
 export interface Sample {
   readonly packets: number;
@@ -10,6 +13,8 @@ export interface Sample {
   readonly waitedNs?: number;
   /** Packets that were there to be forwarded, where that is more than anybody can. */
   readonly offered?: number;
+  /** Of the cpus of two processes. */
+  readonly distance?: Distance;
   /** Collections and deoptimisations during the stretch, where there is a JavaScript engine to have any. */
   readonly trace?: TraceCount;
 }

@@ -28,6 +28,8 @@ export interface EngineJob {
   readonly burst: number;
   /** Descriptors of the ports' rings, where they may be chosen; absent: as the ports have them. */
   readonly ring?: number;
+  /** Whoever is at the other end may be too slow: a full tx queue is no fault. */
+  readonly lossy?: true;
   /** Of the worker, and of everything else. */
   readonly cpu: number;
   readonly mainCpu: number;

@@ -30,6 +30,7 @@ import {
   wireClient,
 } from './round-trips.ts';
 import { type Entry, judge, rotate, runRound, type SeriesByName } from './runner.ts';
+import { seatEntries } from './seats.ts';
 import { hasTestpmd, NULL_DEVICES, openJoinedTestpmd, openTestpmd, TESTPMD_HUGEPAGES } from './testpmd.ts';
 import {
   ROUND_TRIPS,
@@ -58,6 +59,7 @@ interface Options {
 interface Setting extends Means {
   readonly place: Placement;
   readonly yardstick: string | Error;
+  readonly cacheLine: string | Error;
   readonly hugepages: boolean;
 }
 
@@ -90,7 +92,10 @@ function parseOptions(argv: readonly string[]): Options {
 
 function entriesFor({ pipeline, burst }: Trial, setting: Setting): Entry[] {
   if (pipeline.wires === true) return wireEntries(setting);
-  const { place, yardstick } = setting;
+  const { place, yardstick, hugepages } = setting;
+  if (pipeline.seat !== undefined) {
+    return seatEntries({ place, burst, hugepages }, pipeline.seat, setting.cacheLine, setting.testpmd);
+  }
   const port = pipeline.yardstick;
   const ours: Entry = { name: OURS, ours: true, open: () => openLinecard({ pipeline, burst, place }) };
   const same: Entry = {
@@ -106,7 +111,7 @@ function entriesFor({ pipeline, burst }: Trial, setting: Setting): Entry[] {
     ours: false,
     async open() {
       if (setting.testpmd !== true) throw new Error(setting.testpmd);
-      const options = { burst, place, hugepages: setting.hugepages, forwardMode: 'mac' } as const;
+      const options = { burst, place, hugepages, forwardMode: 'mac' } as const;
       if (pipeline.joined !== undefined) return openJoinedTestpmd(options, pipeline.joined, pipeline.frames);
       return openTestpmd({ ...options, devices: NULL_DEVICES });
     },
@@ -219,6 +224,7 @@ async function measure(options: Options, signal: AbortSignal): Promise<Report> {
       place: where,
       ground,
       yardstick: trials.length === 0 ? '' : await compile('yardstick').catch((error: Error) => error),
+      cacheLine: trials.some((t) => t.pipeline.seat) ? await compile('cache-line').catch((error: Error) => error) : '',
       testpmd: wanted || (options.testpmd ? 'not installed (Debian: apt-get install dpdk)' : 'left out'),
       hugepages: hugepages.available,
     };

@@ -2,7 +2,7 @@
 import { type Machine, machineLine } from './machine.ts';
 import type { RoundTripReport } from './round-trips.ts';
 import type { SeriesReport } from './runner.ts';
-import { compare, type Ratio, type Summary } from './stats.ts';
+import { compare, type Ratio, type Summary, summarize } from './stats.ts';
 import type { Schedule, Target } from './trials.ts';
 
 /** Name of our series in every trial. */
@@ -131,7 +131,32 @@ function pipelineTable(trials: readonly TrialReport[]): string[] {
       Object.entries(t.series).flatMap(([name, s]) => (s.absent === undefined ? [] : [`${name}: ${s.absent}`])),
     ),
   );
-  return ['', `l2fwd, ${trials[0]!.title}: Mpps`, ...columns([HEADINGS, ...rows]), ...offeredLines(trials), ...absent];
+  return [
+    '',
+    `l2fwd, ${trials[0]!.title}: Mpps`,
+    ...columns([HEADINGS, ...rows]),
+    ...distanceLines(trials),
+    ...offeredLines(trials),
+    ...absent,
+  ];
+}
+
+/** Where the way between two cpus was the same all through a sample: near compared with near, far with far. */
+function distanceLines(trials: readonly TrialReport[]): string[] {
+  return trials.flatMap(({ series }) =>
+    (['near', 'far'] as const).flatMap((distance) => {
+      const at = ({ samples, distances }: SeriesReport) =>
+        summarize(samples.filter((_, i) => distances?.[i] === distance));
+      const all = Object.entries(series).map(([name, s]) => ({ name, ...at(s) }));
+      if (all.every(({ n }) => n === 0)) return [];
+      const ours = all.find(({ name }) => name === OURS)?.median ?? Number.NaN;
+      const parts = all.map(({ name, median, n }) => {
+        const ratio = name === OURS || Number.isNaN(ours / median) ? '' : `, ratio ${(ours / median).toFixed(2)}`;
+        return `${name} ${short(median)} (${n} samples${ratio})`;
+      });
+      return [`cpus ${distance}: ${parts.join(', ')}`];
+    }),
+  );
 }
 
 /** Who was offered more than it forwarded, and how much. */

@@ -1,5 +1,5 @@
 /** Runs a trial: its contestants side by side, sample by sample in alternation, so that noise falls on all alike. */
-import { type Contestant, disturbed, mpps, type Sample } from './contestant.ts';
+import { type Contestant, type Distance, disturbed, mpps, type Sample } from './contestant.ts';
 import { addTraces, type TraceCount } from './gc.ts';
 import { type Summary, summarize } from './stats.ts';
 import type { Schedule } from './trials.ts';
@@ -99,6 +99,8 @@ export interface SeriesReport {
   /** Millions of packets per second. */
   readonly mpps: Summary;
   readonly samples: readonly number[];
+  /** Of each sample, where two cpus took part. */
+  readonly distances?: readonly Distance[];
   /** Part of the time in which something else had the loop's cpu; already taken out of the rates. */
   readonly waited: number;
   /** Millions of packets per second that were offered, where that was counted. */
@@ -119,6 +121,7 @@ export function judge(series: Series): SeriesReport {
   const traced = series.samples.flatMap((s) => (s.trace === undefined ? [] : [s.trace]));
   const trace = traced.length === 0 ? undefined : addTraces(traced);
   const offered = series.samples.flatMap(({ offered, ns }) => (offered === undefined ? [] : [(offered / ns) * 1000]));
+  const distances = series.samples.flatMap(({ distance }) => (distance === undefined ? [] : [distance]));
   const empty = series.samples.filter((s) => s.packets === 0).length;
   const faults = [
     ...series.faults,
@@ -131,6 +134,7 @@ export function judge(series: Series): SeriesReport {
     mpps: summarize(samples),
     samples,
     waited: share(series.samples),
+    ...(distances.length === 0 ? {} : { distances }),
     ...(offered.length === 0 ? {} : { offered: summarize(offered) }),
     ...(trace === undefined ? {} : { trace }),
     faults,

@@ -21,7 +21,15 @@ export interface Pipeline {
   readonly wires?: true;
   /** Ports are the two ends of a vhost-user socket, whose path stands for `SOCKET` in their names; what rings are like. */
   readonly joined?: 'split' | 'packed';
+  /** Two processes at the ends of a vhost-user socket: a generator on one cpu, the contestant on the other. */
+  readonly seat?: Seat;
   readonly bursts: readonly number[];
+}
+
+/** Which end of the socket the contestant has. */
+export interface Seat {
+  readonly end: 'vhost-user' | 'virtio-user';
+  readonly rings: 'split' | 'packed';
 }
 
 /** Frames in a ring that feeds itself: the largest burst, twice. */
@@ -46,6 +54,18 @@ const selfLoop = (kind: string, joined: 'split' | 'packed'): Pipeline => ({
   frames: IN_FLIGHT,
   testpmd: true,
   joined,
+  bursts: [32],
+});
+
+/** A forwarder of its own process at one end of a socket, testpmd as generator at the other. */
+const twoProcesses = (kind: string, seat: Seat): Pipeline => ({
+  kind,
+  title: `two processes: testpmd sends 256 packets round, forwarded at the ${seat.end} end, ${seat.rings} rings`,
+  ports: [],
+  jobs: [],
+  frames: 0,
+  testpmd: true,
+  seat,
   bursts: [32],
 });
 
@@ -96,6 +116,10 @@ export const PIPELINES: readonly Pipeline[] = [
   },
   selfLoop('virtio-split', 'split'),
   selfLoop('virtio-packed', 'packed'),
+  twoProcesses('seat-virtio-split', { end: 'virtio-user', rings: 'split' }),
+  twoProcesses('seat-virtio-packed', { end: 'virtio-user', rings: 'packed' }),
+  twoProcesses('seat-vhost-split', { end: 'vhost-user', rings: 'split' }),
+  twoProcesses('seat-vhost-packed', { end: 'vhost-user', rings: 'packed' }),
   {
     kind: 'xdp',
     title: 'xdp: from one veth pair to another, offered more than anybody can forward; counted where it arrives',
@@ -184,5 +208,9 @@ export const TARGETS: readonly Target[] = [
   { trial: 'null/32', than: 'C++', ratio: 0.7 },
   { trial: 'virtio-split/32', than: 'testpmd', ratio: 1 },
   { trial: 'virtio-packed/32', than: 'testpmd', ratio: 1 },
+  { trial: 'seat-virtio-split/32', than: 'testpmd', ratio: 1 },
+  { trial: 'seat-virtio-packed/32', than: 'testpmd', ratio: 1 },
+  { trial: 'seat-vhost-split/32', than: 'testpmd', ratio: 1 },
+  { trial: 'seat-vhost-packed/32', than: 'testpmd', ratio: 1 },
   { trial: 'xdp/32', than: 'testpmd', ratio: 1 },
 ];
