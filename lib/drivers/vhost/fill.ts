@@ -33,12 +33,14 @@ export function makeFill({ regions, words, longs, bytes }: World): Fill {
     const to64 = regions.i64[w];
     const to8 = regions.u8[w];
     return (at, from, length) => {
-      let h = at >>> 2;
-      to32[h] = 0;
-      h = (h + 1) | 0;
-      to32[h] = 0;
-      h = (h + 1) | 0;
-      to32[h] = ONE_BUFFER;
+      const h = at >>> 2;
+      // Only if it is another one: a guest on another cpu reads the header and does not write it, so that its cache line
+      // can stay with both.
+      if ((to32[h] | to32[(h + 1) | 0] | (to32[(h + 2) | 0] ^ ONE_BUFFER)) !== 0) {
+        to32[h] = 0;
+        to32[(h + 1) | 0] = 0;
+        to32[(h + 2) | 0] = ONE_BUFFER;
+      }
       let t = (at + NET_HDR_BYTES) | 0;
       let s = from;
       const end = (t + length) | 0;
