@@ -1,14 +1,11 @@
 /** How a run comes to its end: sources first, then what is under way, then the workers. Control half. */
 import { COMMAND } from '../../workers/control.ts';
 import type { Crew } from './crew.ts';
-import { starved, threadState } from './heartbeats.ts';
 import { until } from './until.ts';
 import type { Worker } from './worker.ts';
 
 /** Longest wait for a worker to act on a command, in milliseconds. */
 const ACT_MS = 1000;
-/** How many times as long a worker may take that the machine does not let run. */
-const PATIENCE = 10;
 /** Longest wait for a thread to end that was killed. */
 const GONE_MS = 5000;
 /** Heartbeats within which a worker has been through all its queues at least once. */
@@ -36,23 +33,13 @@ export async function drain({ workers, jobs }: Crew, ms: number): Promise<void> 
   }, ms);
 }
 
-/** Resolves to true when `worker` has gone, to false when it has not although its thread could run. */
-async function goneInItsTime(worker: Worker, stateOf: typeof threadState): Promise<boolean> {
-  const cpuMs = stateOf(worker.tid)?.cpuMs ?? 0;
-  for (let attempt = 0; attempt < PATIENCE; attempt++) {
-    if (await worker.gone(ACT_MS)) return true;
-    if (!starved(stateOf(worker.tid), cpuMs, ACT_MS)) return false;
-  }
-  return false;
-}
-
-/** The workers leave; those that do not are ended. `stateOf` says what their threads do. */
-export async function halt({ workers }: Crew, stateOf = threadState): Promise<void> {
+/** The workers leave; those that do not are ended. */
+export async function halt({ workers }: Crew): Promise<void> {
   const alive = workers.filter((worker) => worker.alive);
   for (const worker of alive) worker.command(COMMAND.leave);
   await Promise.all(
     alive.map(async (worker) => {
-      if (await goneInItsTime(worker, stateOf)) return;
+      if (await worker.gone(ACT_MS)) return;
       worker.kill('WORKER_STALLED', `it did not leave its loop within ${ACT_MS} ms`);
       await worker.gone(GONE_MS);
     }),

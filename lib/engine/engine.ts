@@ -31,6 +31,12 @@ import { checkJobs } from './specs.ts';
 import type { Assignment, EngineOptions, JobSpec } from './types.ts';
 
 /**
+ * How long a device may take to be let go before that is forced, in milliseconds: more than a run takes at the most to have
+ * its jobs leave (`Run.detach`), on a machine that hardly lets its workers run. Frames in the rings are lost by force.
+ */
+const UNBIND_MS = 10_000;
+
+/**
  * Opens an engine. Throws `NATIVE_MISSING`, `BAD_OPTION`, `NO_ADDRESS_SPACE`, `NO_MEMORY`, `FILE_SIZE_LIMIT`,
  * `ARENA_FULL`, `BAD_FRAME_POOL`, `NO_HUGEPAGES`; nothing is left behind then.
  */
@@ -65,7 +71,8 @@ export class Engine {
   /** Use `openEngine`. */
   constructor(means: Means & { readonly ports: Map<string, Pktio> }) {
     this.means = means;
-    this.framework = new Framework({ onQuiesce: (device) => this.quiesce(device) });
+    const onQuiesce = (device: Device) => this.quiesce(device);
+    this.framework = new Framework({ onQuiesce, unbindDeadlineMs: UNBIND_MS });
     const { arena } = means;
     const pcap = pcapDriver({ flock: (fd, shared) => arena.native.flock(fd, shared) });
     const netdevs = new NetdevTable(arena.native);

@@ -1,6 +1,8 @@
 /** Moments at which no worker touches a frame, a ring or a counter, and the main thread may. Control half. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { COMMAND } from '../../workers/control.ts';
+import { Grace } from './thread-state.ts';
+import { PATIENCE } from './until.ts';
 import type { Worker } from './worker.ts';
 
 /** Longest that a worker is waited for to stand still, in milliseconds: the others wait as long. */
@@ -26,17 +28,24 @@ export class Standstill {
     return mine;
   }
 
-  /** As `during`, for what has to be done: after `ms` milliseconds whoever does not stand still is ended. */
+  /**
+   * As `during`, for what has to be done: whoever does not stand still within `ms` milliseconds is ended; one that waits
+   * for a cpu has up to `PATIENCE` times as long.
+   */
   async insist(action: () => void, ms: number): Promise<boolean> {
-    const end = performance.now() + ms;
+    const graces = new Map(this.workers().map((worker) => [worker, new Grace(worker.tid)]));
+    const start = performance.now();
     while (!(await this.during(action))) {
-      if (performance.now() < end) {
+      const elapsed = performance.now() - start;
+      const hangs = (worker: Worker) => graces.get(worker)?.over(ms, elapsed) ?? elapsed >= ms;
+      const hung = this.restless.filter((worker) => elapsed >= ms * PATIENCE || hangs(worker));
+      if (hung.length === 0) {
         await sleep(RETRY_MS);
         continue;
       }
-      for (const worker of this.restless) worker.kill('WORKER_STALLED', `it did not stand still within ${ms} ms`);
-      await Promise.all(this.restless.map((worker) => worker.gone(ms)));
-      return this.during(action);
+      for (const worker of hung) worker.kill('WORKER_STALLED', `it did not stand still within ${ms} ms`);
+      const gone = await Promise.all(hung.map((worker) => worker.gone(ms)));
+      if (gone.includes(false) || hung.length === this.restless.length) return this.during(action);
     }
     return true;
   }

@@ -9,7 +9,6 @@ import { ended, gone, repeatedly, stuck, threw } from './failures.ts';
 import { Heartbeats } from './heartbeats.ts';
 import type { RunEvents } from './results.ts';
 import type { Salvage } from './salvage.ts';
-import { inTime } from './until.ts';
 import type { Worker } from './worker.ts';
 
 /** Longest wait for a killed thread to end, in milliseconds. */
@@ -101,7 +100,7 @@ export class Supervisor {
     const { worker } = job;
     if (worker.alive) {
       const answered = this.ask(worker, (id) => ({ type: 'detach', id, job: job.index }));
-      if (!(await inTime(answered, DETACH_MS))) {
+      if (!(await worker.within(answered, DETACH_MS))) {
         worker.kill('WORKER_STALLED', `it did not let go of a port within ${DETACH_MS} ms`);
         await worker.gone(DETACH_MS);
       }

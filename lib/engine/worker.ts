@@ -7,7 +7,7 @@ import type { Native } from '../../native/index.ts';
 import { COMMAND, CONTROL, commandOf, orderWord } from '../../workers/control.ts';
 import type { Mail, Report, WorkerPlan, WorkerResult } from '../../workers/plan.ts';
 import { fromPlainError, WorkerError } from '../errors.ts';
-import { inTime, until } from './until.ts';
+import { inFairTime, inTime, until } from './until.ts';
 import type { WorkerMemory } from './worker-memory.ts';
 
 /** How long a worker may take to load its modules and warm up, in milliseconds. */
@@ -204,9 +204,17 @@ export class Worker {
     if (!(await this.gone(DISMISS_MS))) this.kill('RUN_CANCELLED', why);
   }
 
-  /** Resolves to true when it is not alive any more, to false when it still is after `ms` milliseconds. */
+  /** Resolves to true when it is not alive any more, to false when it still is after `ms` milliseconds of its own. */
   gone(ms: number): Promise<boolean> {
-    return inTime(this.ended, ms);
+    return this.within(this.ended, ms);
+  }
+
+  /**
+   * Resolves to true when `promise` does, which the worker is to bring about, to false after `ms` milliseconds of its own:
+   * those for which the machine does not let it run count less.
+   */
+  within(promise: Promise<unknown>, ms: number): Promise<boolean> {
+    return inFairTime(promise, ms, this.tid);
   }
 
   /** Ends the idle thread. Returns false when a thread that was killed has not ended: it is stuck in a system call. */

@@ -81,28 +81,4 @@ describe('halting', () => {
     await halt(crewOf([deaf]));
     expect([deaf.alive, deaf.kills]).toEqual([false, ['WORKER_STALLED']]);
   });
-
-  it('waits longer for those that the machine does not let run', async () => {
-    const late = new FakeWorker();
-    late.deaf = true;
-    let looks = 0;
-    await halt(crewOf([late]), () => {
-      if (++looks === 5) late.end();
-      return { runnable: true, cpuMs: looks };
-    });
-    expect([late.alive, late.kills]).toEqual([false, []]);
-  });
-
-  it.each([
-    ['never leave, for want of a cpu', true, 0],
-    ['have had a cpu meanwhile', true, 100],
-    ['wait for something else', false, 0],
-  ])('but ends those that %s', async (_, runnable, cpuMsPerLook) => {
-    const deaf = new FakeWorker();
-    deaf.deaf = true;
-    let looks = 0;
-    await halt(crewOf([deaf]), () => ({ runnable, cpuMs: looks++ * cpuMsPerLook }));
-    expect(deaf.kills).toEqual(['WORKER_STALLED']);
-    expect(looks).toBe(runnable ? (cpuMsPerLook === 0 ? 11 : 4) : 2);
-  });
 });

@@ -2,7 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { Heartbeats, threadState } from '../../lib/engine/heartbeats.ts';
+import { Heartbeats } from '../../lib/engine/heartbeats.ts';
+import { threadState } from '../../lib/engine/thread-state.ts';
 import type { Worker } from '../../lib/engine/worker.ts';
 
 /** A worker as far as its heartbeat goes. This very thread is the one that runs. */
@@ -117,9 +118,9 @@ describe('what the kernel says about a thread', () => {
 
   it.each(['node', 'a) R 1', 'x (y)'])('is read whatever the thread is called: %s', (name) => {
     stat(name, 'S');
-    expect(threadState(7, proc)).toEqual({ runnable: false, cpuMs: 3000 });
+    expect(threadState(7, proc)).toEqual({ runnable: false, cpuMs: 3000, waitedMs: 0 });
     stat(name, 'R');
-    expect(threadState(7, proc)).toEqual({ runnable: true, cpuMs: 3000 });
+    expect(threadState(7, proc)).toEqual({ runnable: true, cpuMs: 3000, waitedMs: 0 });
   });
 
   it('is nothing when there is no such thread', () => {
