@@ -45,6 +45,11 @@ export class Testpmd {
     this.child.stdin.on('error', () => {});
   }
 
+  /** What it printed so far. */
+  get text(): string {
+    return this.out;
+  }
+
   /** Whether it has said `what`. */
   has(what: string): boolean {
     return this.out.includes(what) || this.log.includes(what);
