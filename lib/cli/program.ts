@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { SystemError } from '../errors.ts';
 import type { Action } from './action.ts';
+import { bindCommand, unbindCommand } from './commands/bind.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { genCommand } from './commands/gen.ts';
@@ -66,6 +67,8 @@ function makeProgram(terminal: Terminal, action: Action): Command {
     planCommand,
     statusCommand,
     grantCommand,
+    bindCommand,
+    unbindCommand,
     doctorCommand,
   ]) {
     program.addCommand(make(action));

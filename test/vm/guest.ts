@@ -20,9 +20,11 @@ export interface GuestOptions {
   /** MiB. */
   readonly memory?: number;
   readonly cpus?: number;
+  /** QEMU's machine; q35 if absent. */
+  readonly machine?: string;
   /** The guest's memory as a memfd that a vhost-user back end can map. */
   readonly shared?: boolean;
-  /** Further arguments of QEMU: devices, netdevs. */
+  /** Further arguments of QEMU: devices, netdevs. They come first, as an IOMMU must. */
   readonly args?: readonly string[];
   /** Further words of the kernel's command line. */
   readonly append?: string;
@@ -44,22 +46,31 @@ const CPU = 'max,-erms,-fsrm,-smap,-smep,-la57,-pku';
 const KERNEL_LINE = 'console=ttyS0 quiet panic=-1 mitigations=off nokaslr norandmaps audit=0 apparmor=0 nowatchdog';
 
 function qemuArguments(folder: string, options: GuestOptions): string[] {
-  const { memory = 768, cpus = 1, shared = false, args = [], append = '' } = options;
+  const { memory = 768, cpus = 1, machine = 'q35', shared = false, args = [], append = '' } = options;
   const share = (tag: string, path: string) => [
     ...['-fsdev', `local,id=${tag},path=${path},security_model=none,readonly=on,multidevs=remap`],
     ...['-device', `virtio-9p-pci,fsdev=${tag},mount_tag=${tag}`],
   ];
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-accel', 'tcg,thread=multi'],
-    ...['-machine', `q35${shared ? ',memory-backend=memory' : ''}`, '-cpu', CPU, '-m', `${memory}`, '-smp', `${cpus}`],
+    ...[
+      '-machine',
+      `${machine}${shared ? ',memory-backend=memory' : ''}`,
+      '-cpu',
+      CPU,
+      '-m',
+      `${memory}`,
+      '-smp',
+      `${cpus}`,
+    ],
     ...(shared ? ['-object', `memory-backend-memfd,id=memory,size=${memory}M,share=on`] : []),
+    ...args,
     ...['-kernel', join(IMAGES, 'vmlinux'), '-initrd', join(IMAGES, 'initrd'), '-append', `${KERNEL_LINE} ${append}`],
     ...['-serial', `file:${join(folder, 'console')}`, '-qmp', `unix:${join(folder, 'qmp')},server=on,wait=off`],
     ...['-device', 'virtio-serial-pci', '-chardev', `socket,id=agent,path=${join(folder, 'agent')}`],
     ...['-device', 'virtserialport,chardev=agent,name=agent'],
     ...share('host', '/'),
     ...share('modules', join(IMAGES, 'modules')),
-    ...args,
   ];
 }
 

@@ -1,0 +1,64 @@
+/** What binding does to the kernel: sysfs, modules, interfaces. One place, so that tests can stand in for it. Control half. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Native } from '../../native/index.ts';
+import { setInterface } from '../netlink/interface.ts';
+import { Netdevs } from '../netlink/netdevs.ts';
+import { type PciFunction, readFunction, readFunctions } from './device.ts';
+
+const MODPROBE_MS = 10_000;
+
+/** An interface as the host uses it. */
+export interface NetifUse {
+  readonly addresses: readonly string[];
+  readonly defaultRoute: boolean;
+}
+
+/** The kernel, as far as binding goes. */
+export interface BinderKernel {
+  read(address: string): PciFunction | undefined;
+  readAll(): PciFunction[];
+  /** Writes to a file below sysfs' root. Throws the system's error. */
+  write(path: string, text: string): void;
+  exists(path: string): boolean;
+  /** Loads a module; returns what modprobe said when it failed, or undefined. */
+  loadModule(name: string, options?: string): string | undefined;
+  /** How interfaces are used, by name. */
+  uses(names: readonly string[]): Promise<ReadonlyMap<string, NetifUse>>;
+  /** Sets address and state of an interface. Throws `INTERFACE`. */
+  setNetif(name: string, state: { readonly mac: string; readonly up: boolean }): void;
+}
+
+/** The kernel that runs. */
+export function binderKernel(native: Native, sysfs = '/sys'): BinderKernel {
+  return {
+    read: (address) => readFunction(sysfs, address),
+    readAll: () => readFunctions(sysfs),
+    write: (path, text) => writeFileSync(join(sysfs, path), text),
+    exists: (path) => existsSync(join(sysfs, path)),
+    loadModule(name, options) {
+      const args = options === undefined ? [name] : [name, options];
+      const { status, stderr, error } = spawnSync('modprobe', args, { encoding: 'utf8', timeout: MODPROBE_MS });
+      if (status === 0) return undefined;
+      return error?.message ?? stderr.trim();
+    },
+    uses: (names) => usesOf(native, names),
+    setNetif: (name, state) => setInterface(native, name, state),
+  };
+}
+
+async function usesOf(native: Native, names: readonly string[]): Promise<Map<string, NetifUse>> {
+  const nobody = () => {};
+  const netdevs = new Netdevs(native, { appeared: nobody, changed: nobody, vanished: nobody, failed: nobody });
+  try {
+    await netdevs.start();
+    const routes = await netdevs.defaultRoutes();
+    const links = netdevs.links().filter(({ name }) => names.includes(name));
+    return new Map(
+      links.map(({ name, index }) => [name, { addresses: netdevs.addresses(index), defaultRoute: routes.has(index) }]),
+    );
+  } finally {
+    netdevs.stop();
+  }
+}
