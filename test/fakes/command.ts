@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished } from 'vitest';
 
 const MAIN = fileURLToPath(new URL('../../dist/lib/cli/main.js', import.meta.url));
-/** No command may take longer: less than a test may, so that the test shows what it said. */
+/** Less than a test may take, so that the test shows what the command said. */
 const DEADLINE_MS = 18_000;
 
 /** How a command ended. */
@@ -26,6 +26,8 @@ export interface StartOptions {
   readonly through?: readonly string[];
   /** Shell commands that come first, in the same process: `ulimit -f 100`. */
   readonly limits?: string;
+  /** It is killed after so many ms; less than a test may take, if absent. */
+  readonly deadlineMs?: number;
   /** On a terminal of 80 × 24, by util-linux's `script`. */
   readonly terminal?: boolean;
 }
@@ -53,7 +55,7 @@ export class Command {
     this.child = spawn(file, rest, { cwd: options.cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => this.heard('stdout', text));
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => this.heard('stderr', text));
-    const late = setTimeout(() => this.child.kill('SIGKILL'), DEADLINE_MS);
+    const late = setTimeout(() => this.child.kill('SIGKILL'), options.deadlineMs ?? DEADLINE_MS);
     this.ended = new Promise((resolve, reject) => {
       this.child.on('error', reject);
       this.child.on('close', (code, signal) => {
