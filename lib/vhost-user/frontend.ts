@@ -65,6 +65,11 @@ export class FrontEnd {
   private turn: Promise<unknown> = Promise.resolve();
   private failure: Error | undefined;
 
+  /** Process of the back end, as the kernel noted it. */
+  get pid(): number {
+    return this.connection.peer.pid;
+  }
+
   constructor(connection: UnixConnection, close: (fd: number) => void, timeoutMs: number, events: FrontEndEvents) {
     this.connection = connection;
     this.closeFd = close;

@@ -110,6 +110,10 @@ export class FrontEndTransport implements VirtioTransport {
     });
   }
 
+  get ours(): boolean {
+    return this.front?.pid === process.pid;
+  }
+
   /** A connection was made: is it one that the device can go on with? */
   private async meet(connection: UnixConnection): Promise<void> {
     if (this.front !== undefined) {

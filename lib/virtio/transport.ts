@@ -76,6 +76,8 @@ export interface VirtioTransport {
    * knows only data queues). Resolves to the answer, `CTRL_ACK`.
    */
   command?(commandClass: number, command: number, data: Uint8Array): Promise<number>;
+  /** True while the device is made by this very process: what it gives us, a port of ours was sent. */
+  readonly ours?: boolean;
   /** Called once, before anything else. */
   watch(events: TransportEvents): void;
 }

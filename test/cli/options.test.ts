@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { demoJobs } from '../../lib/cli/commands/demo.ts';
+import { demoJobs, endsIn } from '../../lib/cli/commands/demo.ts';
 import { jobsOf } from '../../lib/cli/commands/l2fwd.ts';
 import { planJson, planLines } from '../../lib/cli/commands/plan.ts';
 import { engineOptions, paceOf, portWishes } from '../../lib/cli/options.ts';
@@ -79,7 +79,7 @@ describe('the jobs of l2fwd', () => {
 });
 
 describe('the demo', () => {
-  const groups = (cpus: number) => demoJobs(cpus, {}).map(({ group }) => group);
+  const groups = (cpus: number) => demoJobs(cpus, {}, endsIn('/run')).map(({ group }) => group);
 
   test.each([1, 2])('with %d cpus has forwarding apart from traffic', (cpus) => {
     expect(groups(cpus)).toEqual(['forward', 'forward', 'traffic', 'traffic', 'traffic']);
@@ -93,7 +93,7 @@ describe('the demo', () => {
 
   test('hands the generator only what was given', () => {
     const gen = (traffic: Parameters<typeof demoJobs>[1]) =>
-      demoJobs(2, traffic).find(({ app }) => app.module === 'gen')?.app.options;
+      demoJobs(2, traffic, endsIn('/run')).find(({ app }) => app.module === 'gen')?.app.options;
     expect(gen({ size: undefined })).toEqual({});
     expect(gen({ size: 128, rate: 5 })).toEqual({ size: 128, rate: 5 });
   });

@@ -7,9 +7,9 @@ test('shows itself, its statistics, and a summary in which every packet is accou
   const ended = await linecard(['demo', '--time', '2.5']);
   expectSuccess(ended);
   const lines = ended.stdout.split('\n');
-  expect(lines[0]).toMatch(/^l2fwd forwards between two in-memory links/);
-  for (const line of lines.slice(0, 3)) expect(line.length).toBeLessThan(80);
-  expect(ended.stdout).toMatch(/^ +1\.\d s {2}port 0 pair:left\/0 up /m);
+  expect(lines[0]).toMatch(/^l2fwd drives two virtio-net devices/);
+  for (const line of lines.slice(0, 4)) expect(line.length).toBeLessThan(80);
+  expect(ended.stdout).toMatch(/^ +1\.\d s {2}port 2 virtio-user:\S+\/left up /m);
   expect(ended.stdout).toMatch(/^Worker 0 on cpu \d+: \d+\.\d\d Mpps \([\d,]+ packets\), polls hit \d+ %$/m);
   expect(ended.stdout).toMatch(/^Dropped: /m);
   expect(lines.at(-2)).toBe('every packet is accounted for');

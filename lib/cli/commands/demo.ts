@@ -1,5 +1,7 @@
-/** `linecard demo`: l2fwd between two in-memory links, with a generator and a sink at their far ends. */
-import { availableParallelism } from 'node:os';
+/** `linecard demo`: l2fwd between two virtio-net ports; generator and sink are behind their back ends. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import type { JobSpec } from '../../engine/types.ts';
 import type { Action } from '../action.ts';
@@ -21,9 +23,18 @@ import { wholeNumber } from '../values.ts';
 import { judgeClosed } from '../verdict.ts';
 import { addTrafficOptions, type TrafficFlags } from './gen.ts';
 
-/** Near ends are forwarded between; far ends send and receive. */
-const NEAR = ['pair:left/0', 'pair:right/0'];
-const FAR = ['pair:left/1', 'pair:right/1'];
+/** Names of ports: near ends, the drivers, are forwarded between; far ends, their back ends, send and receive. */
+interface Ends {
+  readonly near: readonly string[];
+  readonly far: readonly string[];
+}
+
+/** The ends of two vhost-user sockets in `folder`. */
+export const endsIn = (folder: string): Ends => ({
+  near: ['left', 'right'].map((name) => `virtio-user:${join(folder, name)}`),
+  far: ['left', 'right'].map((name) => `vhost-user:${join(folder, name)},memory=1`),
+});
+
 const SECONDS = 10;
 
 /** Which jobs share a worker. */
@@ -41,24 +52,25 @@ function groupsFor(cpus: number): Groups {
 }
 
 /** The demo's jobs on a machine with so many cpus. */
-export function demoJobs(cpus: number, traffic: TrafficFlags): JobSpec[] {
+export function demoJobs(cpus: number, traffic: TrafficFlags, { near, far }: Ends): JobSpec[] {
   const groups = groupsFor(cpus);
-  const forward = forwardingJobs(NEAR, [1, 0], 1, { module: 'l2fwd', options: {} });
+  const forward = forwardingJobs(near, [1, 0], 1, { module: 'l2fwd', options: { macUpdating: true } });
   return [
     ...forward.map((job, i) => ({ ...job, group: groups.forward[i] })),
-    { app: { module: 'gen', options: given({ ...traffic }) }, tx: FAR, group: groups.gen },
-    ...FAR.map((port): JobSpec => ({ app: { module: 'sink' }, rx: { port }, group: groups.sink })),
+    { app: { module: 'gen', options: given({ ...traffic }) }, tx: far, group: groups.gen },
+    ...far.map((port): JobSpec => ({ app: { module: 'sink' }, rx: { port }, group: groups.sink })),
   ];
 }
 
-/** What the demo does, in three lines. */
+/** What the demo does, in a few lines. */
 function introduce({ size = 60, rate = 0, flows = 1 }: TrafficFlags, time: number): string[] {
   const speed = rate === 0 ? 'as many as possible' : packetRate(rate);
   const end = time > 0 ? `Ends after ${time} s, or at Ctrl-C.` : 'Ends at Ctrl-C.';
   const flowText = flows === 1 ? 'one flow' : `${count(flows)} flows`;
   return [
-    'l2fwd forwards between two in-memory links:  gen → left → l2fwd → right → sink,',
-    `and back. gen sends probes of ${count(size)} bytes, ${flowText} each way, ${speed};`,
+    'l2fwd drives two virtio-net devices, whose vhost-user back ends are here, too:',
+    'gen → left → l2fwd → right → sink, and back.',
+    `gen sends probes of ${count(size)} bytes, ${flowText} each way, ${speed};`,
     `sink checks each one’s sequence and content. ${end}`,
   ];
 }
@@ -66,7 +78,7 @@ function introduce({ size = 60, rate = 0, flows = 1 }: TrafficFlags, time: numbe
 /** Makes the command. */
 export function demoCommand(action: Action): Command {
   const command = new Command('demo').description(
-    'forward between in-memory ports, with built-in traffic: no root, no device',
+    'forward between virtio-net ports, with built-in traffic: no root, no device',
   );
   addTrafficOptions(command)
     .optionsGroup('Ports:')
@@ -77,20 +89,27 @@ export function demoCommand(action: Action): Command {
     );
   addPaceOptions(addEngineOptions(command), SECONDS);
   return command.action((flags: TrafficFlags & EngineFlags & PaceFlags & Pick<PortFlags, 'mtu'>) =>
-    action((terminal) => {
+    action(async (terminal) => {
       const { size, rate, flows, count: packets } = flags;
       const traffic = { size, rate, flows, count: packets };
       const pace = paceOf(flags);
       const cpus = flags.cpus?.length ?? availableParallelism();
+      const folder = mkdtempSync(join(tmpdir(), 'linecard-'));
+      const ends = endsIn(folder);
       const work = {
         title: 'demo',
         intro: introduce(traffic, pace.time),
         engine: engineOptions(flags),
-        ports: portWishes([...NEAR, ...FAR], flags),
-        jobs: demoJobs(cpus, traffic),
+        // Back ends first: drivers connect to them.
+        ports: portWishes([...ends.far, ...ends.near], flags),
+        jobs: demoJobs(cpus, traffic, ends),
         judge: judgeClosed,
       };
-      return drive(work, pace, terminal);
+      try {
+        return await drive(work, pace, terminal);
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
     }),
   );
 }

@@ -28,7 +28,6 @@ class VhostDevice implements PortDevice, RingOwner {
   readonly driver = 'vhost';
   readonly pairs: number;
   readonly features: bigint;
-  readonly capability: Capability;
   private readonly name: string;
   private readonly devio: VhostDevio;
   /** By number of the virtqueue. */
@@ -52,7 +51,14 @@ class VhostDevice implements PortDevice, RingOwner {
     const mtu = typeof wishes.mtu === 'number' ? wishes.mtu : 1500;
     const queues = { rxQueues: this.pairs, txQueues: this.pairs, rxRing: 0, txRing: 0 };
     this.settings = { ...queues, mtu, promiscuous: true, mac };
-    this.capability = {
+    const wake = () => this.events?.wake();
+    this.epolls = times(this.pairs, () => native.epollCreate());
+    this.rings = times(this.pairs * 2, (i) => new RingControl(devio, i, i % 2 === 1 ? this.epolls[i >> 1] : -1, wake));
+    devio.serve(this);
+  }
+
+  get capability(): Capability {
+    return {
       // Each of the guest's transmit queues needs somebody who empties it.
       rxQueues: { min: this.pairs, max: this.pairs },
       txQueues: { min: 1, max: this.pairs },
@@ -65,13 +71,10 @@ class VhostDevice implements PortDevice, RingOwner {
       interrupts: true,
       patient: false,
       finite: false,
-      internal: false,
+      // A front end in this process: what it sends, a port of ours was sent.
+      internal: this.peer?.pid === process.pid,
       hosts: true,
     };
-    const wake = () => this.events?.wake();
-    this.epolls = times(this.pairs, () => native.epollCreate());
-    this.rings = times(this.pairs * 2, (i) => new RingControl(devio, i, i % 2 === 1 ? this.epolls[i >> 1] : -1, wake));
-    devio.serve(this);
   }
 
   get defaults(): PortConfig {

@@ -100,7 +100,7 @@ export class VirtioNetDevice implements PortDevice {
       interrupts: true,
       patient: false,
       finite: false,
-      internal: false,
+      internal: this.devio.transport.ours === true,
       hosts: true,
     };
   }
