@@ -55,11 +55,14 @@ describe('GET_FEATURES and SET_FEATURES', () => {
     );
   });
 
-  it('refuse a feature that was not offered, and one without what it needs', async () => {
+  it('B4, B5: refuse a feature that was not offered, and one without what it needs; what was accepted once is again', async () => {
     const front = await world().ready();
     expect(await front.acked(ID.SET_FEATURES, words(1n << 63n))).toBe(1n);
     expect(await front.acked(ID.SET_FEATURES, words(VERSION_1 | (1n << 7n)))).toBe(1n);
-    expect(await front.acked(ID.SET_FEATURES, words(VERSION_1 | PROTOCOL_FEATURES))).toBe(0n);
+    for (let i = 0; i < 2; i++) {
+      expect(await front.acked(ID.SET_FEATURES, words(VERSION_1 | PROTOCOL_FEATURES))).toBe(0n);
+      await front.done(ID.SET_STATUS, words(0n));
+    }
   });
 
   it('take MQ without CTRL_VQ: front ends keep the control queue to themselves', async () => {
@@ -695,6 +698,15 @@ describe('GET_CONFIG and SET_CONFIG', () => {
   const ask = (offset: number, size: number, flags = 0, bytes = size) =>
     Buffer.concat([words(offset, size, flags), new Uint8Array(bytes)]);
 
+  it('B7: can be read before features are accepted', async () => {
+    const w = world();
+    w.owner.bytes = Uint8Array.from({ length: 24 }, (_, i) => i + 1);
+    const front = await w.front();
+    await front.send(bytesOf(ID.SET_PROTOCOL_FEATURES, words(PROTOCOL)));
+    const reply = await front.ask(ID.GET_CONFIG, ask(0, 6));
+    expect([...reply!.payload.subarray(12)]).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
   it('give a part of the configuration, and zeros beyond it', async () => {
     const w = world();
     w.owner.bytes = Uint8Array.from({ length: 24 }, (_, i) => i + 1);
@@ -900,7 +912,7 @@ describe('SET_STATUS and GET_STATUS', () => {
     expect(u64((await front.ask(ID.GET_STATUS))?.payload)).toBe(3n);
   });
 
-  it('say DEVICE_NEEDS_RESET when a ring was given up, and tell of it', async () => {
+  it('B2: say DEVICE_NEEDS_RESET when a ring was given up, and tell of it', async () => {
     const w = world();
     const front = await w.ready();
     await front.done(ID.SET_STATUS, words(15n));
