@@ -6,6 +6,8 @@ const dist = (path: string): string => fileURLToPath(new URL(`dist/${path}`, imp
 
 /** Tests that start engines, programs or network namespaces. */
 const SYSTEM = 'test/system/**/*.test.ts';
+/** Tests that boot a virtual machine: `npm run test:vm`. */
+const VM = 'test/vm/**/*.test.ts';
 /** Tests that open files and pipes, map memory, or call the addon: what one leaves behind must not meet the next. */
 const OWN_PROCESS = 'test/{arena,bench,capture,devios,drivers,grant,native,netlink,unix,vhost-user}/**/*.test.ts';
 
@@ -30,12 +32,13 @@ export default defineConfig({
       // than most files do.
       {
         extends: true,
-        test: { name: 'units', include: ['test/**/*.test.ts'], exclude: [SYSTEM, OWN_PROCESS], isolate: false },
+        test: { name: 'units', include: ['test/**/*.test.ts'], exclude: [SYSTEM, VM, OWN_PROCESS], isolate: false },
       },
       { extends: true, test: { name: 'resources', include: [OWN_PROCESS] } },
       // After them, one file at a time: workers are pinned, so the engines of two files would fight for the same cpus;
       // and interfaces, huge pages and the processor's time are the whole machine's.
       { extends: true, test: { name: 'system', include: [SYSTEM], fileParallelism: false } },
+      { extends: true, test: { name: 'vm', include: [VM], fileParallelism: false } },
     ],
   },
 });
