@@ -5,6 +5,7 @@ import { Gate } from '../../lib/arena/gate.ts';
 import { BLOCK, VHOST_RX_NAMES, VHOST_TX_NAMES } from '../../lib/drivers/vhost/block.ts';
 import { programRing } from '../../lib/drivers/vhost/program.ts';
 import { makeRxQueue, makeTxQueue } from '../../lib/drivers/vhost/queue.ts';
+import { COUNTER_NAMES } from '../../lib/pktio/memory-port.ts';
 import type { Burst, QueueContext, QueuePlan, RxQueue, TxQueue } from '../../lib/queue.ts';
 import type { RingSetup } from '../../lib/vhost-user/types.ts';
 import { featureSet } from '../../lib/virtio/features.ts';
@@ -75,12 +76,7 @@ export class VhostWorld {
       port: 'test',
       queue: 0,
       counters: AT.counters,
-      counterNames: [
-        ...(direction === 'rx'
-          ? ['packets', 'bytes']
-          : ['packets', 'bytes', 'completed', 'runt', 'oversize', 'stopped']),
-        ...(direction === 'rx' ? VHOST_RX_NAMES : VHOST_TX_NAMES),
-      ],
+      counterNames: [...COUNTER_NAMES[direction], ...(direction === 'rx' ? VHOST_RX_NAMES : VHOST_TX_NAMES)],
       fd: -1,
       maxLength: options.maxLength ?? 1518,
       data: { block: AT.block },
