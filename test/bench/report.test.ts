@@ -59,6 +59,18 @@ describe('numbers', () => {
 });
 
 describe('ratios and targets', () => {
+  test('samples between near cpus are compared with such, those between far ones with those', () => {
+    const at = (distances: readonly ('near' | 'far' | 'mixed')[], mpps: readonly number[]) =>
+      judge({ samples: mpps.map((m, i) => ({ packets: m, ns: 1000, distance: distances[i]! })), faults: [] });
+    const measured = {
+      linecard: at(['near', 'far', 'mixed'], [20, 6, 9]),
+      testpmd: at(['near', 'far', 'far'], [10, 7, 9]),
+    };
+    const lines = formatReport(report([trial({ series: measured, ratios: ratiosOf(measured) })]));
+    expect(lines).toContain('cpus near: linecard 20.0 (1 samples), testpmd 10.0 (1 samples, ratio 2.00)');
+    expect(lines).toContain('cpus far: linecard 6.00 (1 samples), testpmd 8.00 (2 samples, ratio 0.75)');
+  });
+
   test('ours is compared to every other series that has samples', () => {
     expect(trial().ratios).toEqual({ 'C++': { ofMedians: 0.5, low: 0.475, high: 0.525 } });
   });

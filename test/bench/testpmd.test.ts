@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { afXdpDevices, NULL_DEVICES, parsePortStats, testpmdArguments } from '../../bench/testpmd.ts';
+import { afXdpDevices, joinedDevices, NULL_DEVICES, parsePortStats, testpmdArguments } from '../../bench/testpmd.ts';
 
 // `show port stats all` of DPDK 22.11, as it comes through a pipe.
 const block = (port: number, received: number, sent: number) => `
@@ -54,6 +54,15 @@ describe('testpmdArguments', () => {
     const separator = args.indexOf('--');
     expect(args.lastIndexOf('--vdev')).toBeLessThan(separator);
     expect(args.indexOf('--forward-mode=mac')).toBeGreaterThan(separator);
+  });
+
+  test('both ends of a socket: the back end is there from the start, the front end is attached', () => {
+    const { attached, devices } = joinedDevices('/s', true, 256);
+    expect(devices).toEqual(['net_vhost0,iface=/s']);
+    expect(attached).toBe('net_virtio_user0,path=/s,queue_size=256,packed_vq=1');
+    const args = testpmdArguments({ ...common, burst: 32, hugepages: true, devices, attached, topology: 'loop' });
+    expect(args.join(' ')).not.toContain('net_virtio_user0');
+    expect(args).toContain('--port-topology=loop');
   });
 
   test('over AF_XDP every interface is a device, which the kernel does not poll for us', () => {
