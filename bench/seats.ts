@@ -30,6 +30,8 @@ export interface Seated {
   close(): Promise<Ending>;
 }
 
+/** What was compiled before the other end came is compiled again when the rings run: so long before the first sample. */
+const COMPILE_MS = 1000;
 /** Bursts that the generator has under way. */
 const FIRST = 8;
 const SETTLE_MS = 30;
@@ -144,7 +146,7 @@ async function openSeat(
     throw error;
   });
   await ends.seated.rest();
-  return {
+  const contestant: Contestant = {
     sample: (ms) => roundTrips(ends.seated, ends.other, line, ms),
     async close() {
       // Awake, or it would not see that the other end goes.
@@ -156,6 +158,13 @@ async function openSeat(
       return ending;
     },
   };
+  try {
+    await contestant.sample(COMPILE_MS);
+    return contestant;
+  } catch (error) {
+    await contestant.close();
+    throw error;
+  }
 }
 
 /** Entries of a trial with a seat; `program` is the probe, `testpmd` says whether it is there: without it nobody sends. */
