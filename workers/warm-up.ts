@@ -39,7 +39,8 @@ function warmStack({ stack, pool }: QueueContext): void {
   for (let round = 0; round < ROUNDS; round++) {
     let n = 0;
     for (let got = 1; got > 0 && n < most - 32; n += got) got = stack.take(offsets, n, 32);
-    while (n > 32) {
+    // By bursts, and now and then one by one: either overflows into the depot.
+    while (n > 32 && round % 8 !== 0) {
       stack.give(offsets, n - 32, n);
       n -= 32;
     }

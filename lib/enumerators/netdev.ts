@@ -157,7 +157,7 @@ export class NetdevTable implements NetdevView {
     this.tell(index, undefined, why);
     this.wishes.delete(index);
     // What goes wrong with the removal, the framework reports as an event.
-    this.host?.removeDevice(name, { deadlineMs: 1000 }).catch(() => {});
+    this.host?.removeDevice(name).catch(() => {});
   }
 
   private tell(index: number, link: Link | undefined, why: string): void {

@@ -24,26 +24,50 @@ export interface Halves {
 /** Halves are read as the host has them, the wire has them the other way round. */
 const swap = (half: number): number => ((half & 0xff) << 8) | (half >>> 8);
 
-/** Finishes the checksum of the segment of `length` bytes at `at` whose addresses are the halves [from, to). */
-function finish(m: Halves, at: number, length: number, protocol: number, from: number, to: number): boolean {
+/**
+ * Returns the sum of `bytes` bytes of a packet that are behind its first frame; `odd`: an odd number of those that are
+ * summed up is before them.
+ */
+export type Later = (bytes: number, odd: boolean) => number;
+
+const nothing: Later = () => 0;
+
+/**
+ * Finishes the checksum of the segment of `length` bytes at `at`, `here` of them in this frame, whose addresses are the
+ * halves [from, to).
+ */
+function finish(
+  m: Halves,
+  at: number,
+  length: number,
+  here: number,
+  protocol: number,
+  from: number,
+  to: number,
+  later: Later,
+): boolean {
   const isTcp = protocol === tcp;
   if (!isTcp && protocol !== udp) return false;
-  if (length < (isTcp ? TCP.size : UDP.size)) return false;
+  const first = length < here ? length : here;
+  if (first < (isTcp ? TCP.size : UDP.size)) return false;
   const field = (at + (isTcp ? TCP.checksum : UDP.checksum)) >>> 1;
   let addresses = 0;
   for (let i = from; i < to; i = (i + 1) | 0) addresses = (addresses + m.u16[i]) | 0;
   if (swap(m.u16[field]) !== fold((swap(fold(addresses)) + protocol + length) | 0)) return false;
   // The pseudo-header's sum is in the field, and so part of the segment's. A packet that happens to have it as its valid
   // checksum stays as it is: it is the only value that makes the whole consistent.
-  m.u16[field] = swap(~sum(m.i32, at, length) & 0xffff || 0xffff);
+  let total = sum(m.i32, at, first);
+  if (first < length) total = fold((total + later((length - first) | 0, (first & 1) !== 0)) | 0);
+  m.u16[field] = swap(~total & 0xffff || 0xffff);
   return true;
 }
 
 /**
  * Finishes the TCP or UDP checksum of the frame of `length` bytes at `at`, an even offset, if it is partial; says
- * whether it was. Looks behind up to two VLAN tags; not into tunnels, nor behind IPv6 extension headers.
+ * whether it was. Looks behind up to two VLAN tags; not into tunnels, nor behind IPv6 extension headers. Of a packet of
+ * several frames this is the first, with all headers; `beyond` bytes are in others, and `later` sums them up.
  */
-export function finishChecksum(m: Halves, at: number, length: number): boolean {
+export function finishChecksum(m: Halves, at: number, length: number, beyond = 0, later = nothing): boolean {
   const { u16 } = m;
   const end = (at + length) | 0;
   let l3 = (at + ETHERNET.size) | 0;
@@ -57,17 +81,19 @@ export function finishChecksum(m: Halves, at: number, length: number): boolean {
     const header = (first & 0xf) << 2;
     const total = swap(u16[(l3 + IPV4.totalLength) >>> 1]);
     const fragment = swap(u16[(l3 + IPV4.fragment) >>> 1]) & FRAGMENTED;
-    if (header < IPV4.size || fragment !== 0 || ((l3 + total) | 0) > end) return false;
+    if (header < IPV4.size || fragment !== 0 || ((l3 + total) | 0) > ((end + beyond) | 0)) return false;
     const protocol = u16[(l3 + IPV4.ttl) >>> 1] >>> 8;
     const from = (l3 + IPV4.source) >>> 1;
-    return finish(m, (l3 + header) | 0, (total - header) | 0, protocol, from, from + 4);
+    const l4 = (l3 + header) | 0;
+    return finish(m, l4, (total - header) | 0, (end - l4) | 0, protocol, from, from + 4, later);
   }
   if (type === ipv6 && ((l3 + IPV6.size) | 0) <= end) {
     const payload = swap(u16[(l3 + IPV6.payloadLength) >>> 1]);
-    if (((l3 + IPV6.size + payload) | 0) > end) return false;
+    const l4 = (l3 + IPV6.size) | 0;
+    if (((l4 + payload) | 0) > ((end + beyond) | 0)) return false;
     const protocol = u16[(l3 + IPV6.nextHeader) >>> 1] & 0xff;
     const from = (l3 + IPV6.source) >>> 1;
-    return finish(m, (l3 + IPV6.size) | 0, payload, protocol, from, from + 16);
+    return finish(m, l4, payload, (end - l4) | 0, protocol, from, from + 16, later);
   }
   return false;
 }

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { inTime, until } from '../../lib/engine/until.ts';
+import { inFairTime, inTime, PATIENCE, until } from '../../lib/engine/until.ts';
 
 it('until: true at once when it is so already, without giving the thread away', async () => {
   let looks = 0;
@@ -37,4 +37,21 @@ it('inTime: leaves no timer behind', async () => {
   await inTime(Promise.reject(new Error('no')), 600_000).catch(() => {});
   await new Promise((resolve) => setImmediate(resolve));
   expect(timers()).toBe(before);
+});
+
+it('inFairTime: a thread that waits for a cpu has more time, and not for ever', async () => {
+  // This very thread: whenever it looks it runs, and it has had next to no cpu.
+  const start = performance.now();
+  expect(await inFairTime(new Promise(() => {}), 400, process.pid)).toBe(false);
+  expect(performance.now() - start).toBeGreaterThanOrEqual(400 * PATIENCE * 0.99);
+});
+
+it('inFairTime: a thread that waits for anything else has not', async () => {
+  const looks: Promise<boolean> = inFairTime(new Promise(() => {}), 50, 0); // the kernel knows no such thread
+  const later = new Promise((resolve) => setTimeout(resolve, 50 * PATIENCE * 20, 'later').unref());
+  expect(await Promise.race([looks, later])).toBe(false);
+});
+
+it('inFairTime: true as soon as it is done', async () => {
+  expect(await inFairTime(Promise.resolve(), 600_000, process.pid)).toBe(true);
 });

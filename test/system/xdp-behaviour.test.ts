@@ -34,9 +34,10 @@ function wire(host: number, options?: WireOptions): Wire {
   return made;
 }
 
-/** Sends as fast as it gets answers, and 100 times a second without, until the test ends. */
-function flood(from: Wire, to: Wire): ChildProcess {
-  const child = spawn('ip', ['netns', 'exec', from.space, 'ping', '-f', '-w', '30', to.address], { stdio: 'ignore' });
+/** Sends as fast as it gets answers, and 100 times a second without, until the test ends or the time is up. */
+function flood(from: Wire, to: Wire, seconds = 30): ChildProcess {
+  const args = ['netns', 'exec', from.space, 'ping', '-f', '-w', String(seconds), to.address];
+  const child = spawn('ip', args, { stdio: 'ignore' });
   children.push(child);
   return child;
 }
@@ -210,6 +211,16 @@ testAsRoot('While the other side is down frames wait for it, or are counted; non
   expect(ledger.errors).toEqual([]);
 });
 
+testAsRoot('The kernel lets nobody take a queue away that a port has open, and packets go on', async () => {
+  const [a, b] = [wire(1, { queues: 2 }), wire(2, { queues: 2 })];
+  const of = await bridge(a, b, { queues: 2 });
+  // An older kernel would let it, and then send nothing and say nothing: tx-queue.test.ts, "calls that no error".
+  expect(() => sh(`ethtool -L ${b.name} tx 1`)).toThrow('channel counts are too low');
+  expect(await a.run(`ping -c 3 -i 0.2 -W 2 ${b.address}`)).toContain(' 0% packet loss');
+  expect((await of.stop()).ledger.errors).toEqual([]);
+  sh(`ethtool -L ${b.name} tx 1`);
+});
+
 testAsRoot("A port follows its interface's MTU while it is stopped", async () => {
   const a = wire(1);
   const engine = await openEngine({ frames: 8192 });
@@ -322,26 +333,56 @@ testAsRoot('A second engine on the same interface is refused; when the first has
 
 const KILLS = Number(process.env.LINECARD_KILLS ?? 5);
 
+function quantile(list: readonly number[], q: number): number {
+  const sorted = [...list].sort((x, y) => x - y);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))]!;
+}
+
 testAsRoot(
   `Killed ${KILLS} times under traffic: program gone within 100 ms, bound again within 1 s, nothing leaked`,
   async () => {
     const [a, b] = [wire(1), wire(2)];
     const before = [bpfIds(BPF.nextProgram).length, bpfIds(BPF.nextMap).length];
-    flood(a, b);
+    flood(a, b, 30 + KILLS * 3);
+    const engine = await openEngine({ frames: 8192 });
+    // The programs themselves, asked for without a process of our own that would have to be started first.
+    const programs = () =>
+      [a, b].flatMap(({ name }) => {
+        const [link] = JSON.parse(sh(`ip -j link show dev ${name}`)) as [{ xdp?: { prog: { id: number } } }];
+        return link.xdp === undefined ? [] : [link.xdp.prog.id];
+      });
+    const times = { afterKill: [] as number[], afterExit: [] as number[], bound: [] as number[] };
     for (let round = 0; round < KILLS; round++) {
       const { child, said } = await start(['forward', `xdp:${a.name}`, `xdp:${b.name}`]);
       expect(said).toEqual({ ok: true });
+      const attached = programs();
+      expect(attached.length).toBe(2);
       await sleep(50 + 20 * (round % 10));
+      const killed = performance.now();
       const exited = once(child, 'exit');
       child.kill('SIGKILL');
       await exited;
-      const gone = () => [a, b].every(({ name }) => !sh(`ip link show dev ${name}`).includes('xdp'));
-      expect(await waitFor('the program is gone', gone)).toBeLessThan(100);
+      const exit = performance.now();
+      await waitFor('the programs are gone', () => !bpfIds(BPF.nextProgram).some((id) => attached.includes(id)));
+      times.afterKill.push(performance.now() - killed);
+      times.afterExit.push(performance.now() - exit);
+      expect(programs()).toEqual([]);
+      // What it left behind does not keep us from the queues.
+      const ports = [await engine.open(`xdp:${a.name}`), await engine.open(`xdp:${b.name}`)];
+      for (const port of ports) await port.start();
+      times.bound.push(performance.now() - exit);
+      for (const port of ports) await engine.close(port);
     }
-    // What the last one left behind does not keep us from the queues.
-    const killed = performance.now();
+    await engine.close();
+    for (const [what, list] of Object.entries(times)) {
+      const [median, p99, most] = [0.5, 0.99, 1].map((q) => quantile(list, q).toFixed(1));
+      console.info(`${what}, ms: median ${median}, p99 ${p99}, max ${most} of ${list.length}`);
+    }
+    expect(Math.max(...times.afterExit)).toBeLessThan(100);
+    expect(Math.max(...times.bound)).toBeLessThan(1000);
+    // And it carries traffic again.
     const of = await bridge(a, b);
-    expect(performance.now() - killed).toBeLessThan(2000);
+    expect(await a.run(`ping -c 3 -i 0.2 -W 2 ${b.address}`)).toContain(' 0% packet loss');
     const { ledger } = await of.stop();
     expect(ledger.errors).toEqual([]);
     await waitFor(

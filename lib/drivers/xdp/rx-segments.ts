@@ -5,6 +5,8 @@
 import { makeCounters } from '../../arena/counters.ts';
 import { makeJudge, OVERSIZE, RUNT } from '../../arena/segments.ts';
 import { type Burst, MORE, type QueueContext, type QueuePlan } from '../../queue.ts';
+import { fold, sum } from '../../wire/checksum.ts';
+import { finishChecksum } from '../../wire/partial-checksum.ts';
 import { FRAME, placeOf, XDP_RX } from './places.ts';
 import { XDP_PKT_CONTD } from './regs.ts';
 
@@ -26,7 +28,7 @@ export interface RxSegments {
 /** Makes it for the queue of `plan`. */
 export function makeRxSegments(plan: QueuePlan, { memory, stack }: QueueContext): RxSegments {
   const { data } = plan;
-  const { base, umemBytes, frameShift, segments } = data;
+  const { base, umemBytes, frameShift, segments, fillChecksums } = data;
   const count = makeCounters(memory, plan.counters);
   const words = new Int32Array(memory);
   const map = new Uint8Array(memory, data.map, data.frames);
@@ -39,6 +41,7 @@ export function makeRxSegments(plan: QueuePlan, { memory, stack }: QueueContext)
   const parts = new Int32Array(rx.size);
   const lengths = new Int32Array(rx.size);
   const taken = new Int32Array(2);
+  const halves = { i32: words, u16: new Uint16Array(memory) };
 
   /** How many of `ready` descriptors from index `at` on are one packet; one more than `ready` when it goes on behind them. */
   function packetSize(at: number, ready: number): number {
@@ -67,6 +70,20 @@ export function makeRxSegments(plan: QueuePlan, { memory, stack }: QueueContext)
     return had;
   }
 
+  /** See `Later`: of the packet in `parts`. */
+  function later(bytes: number, odd: boolean): number {
+    let total = 0;
+    let swapped = odd;
+    for (let i = 1, left = bytes; left > 0; i = (i + 1) | 0) {
+      const length = Math.min(left, lengths[i] & ~MORE);
+      const part = sum(words, parts[i], length);
+      total = fold((total + (swapped ? ((part & 0xff) << 8) | (part >>> 8) : part)) | 0);
+      swapped = swapped !== ((length & 1) !== 0);
+      left = (left - length) | 0;
+    }
+    return total;
+  }
+
   return {
     taken,
     takePacket(burst, kept, at, ready) {
@@ -83,6 +100,10 @@ export function makeRxSegments(plan: QueuePlan, { memory, stack }: QueueContext)
         stack.give(parts, 0, had);
         count(had < n ? XDP_RX.invalid : bytes === RUNT ? XDP_RX.runt : XDP_RX.oversize, n);
         return n;
+      }
+      if (fillChecksums !== 0) {
+        const first = lengths[0] & ~MORE;
+        finishChecksum(halves, parts[0], first, (bytes - first) | 0, later);
       }
       for (let i = 0; i < n; i = (i + 1) | 0) {
         burst.offsets[(kept + i) | 0] = parts[i];

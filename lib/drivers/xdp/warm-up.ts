@@ -25,7 +25,11 @@ const PACKETS: readonly (readonly (readonly [at: number, value: number])[])[] = 
   [...ipv4(14, 17, 40, 6), [40, 0x1234]],
   ipv4(14, 1, 40, 2),
   [[12, 0x0806]],
+  // In three frames, an odd number of bytes in each: 273 bytes.
+  ipv4(14, 6, 239, 16),
 ];
+/** Bytes of a frame that arrives. */
+const LENGTH = 91;
 
 function ipv4(l3: number, protocol: number, length: number, field: number): (readonly [number, number])[] {
   const sum = protocol + length;
@@ -109,14 +113,16 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
     tx: make('tx', { ...placeData('tx', tx), ...placeData('completion', completion), budget: 48 }),
   };
 
-  const rxQueue = makeRx(plans.rx, context);
-  const txQueue = makeTx(plans.tx, context);
+  let rxQueue = makeRx(plans.rx, context);
+  let txQueue = makeTx(plans.tx, context);
   words[tx.flags >>> 2] = 1;
   const burst: Burst = { size: 32, offsets: new Int32Array(32), lengths: new Int32Array(32), count: 0 };
   for (let round = 0; round < ROUNDS; round++) {
+    // Others take over: V8 must not take the functions of one queue for the only ones.
+    if (round === ROUNDS / 4) [rxQueue, txQueue] = [makeRx(plans.rx, context), makeTx(plans.tx, context)];
     // Packets of one, of three, and now and then of more segments than may be, or than a burst has.
     const goesOn = round % 8 === 5 ? 3 : round % 64 === 7 ? 40 : 1;
-    playKernel(words, fill, rx, [2, 4], { length: ARRIVING[round % 16] ?? 90, goesOn });
+    playKernel(words, fill, rx, [2, 4], { length: ARRIVING[round % 16] ?? LENGTH, goesOn });
     rxQueue.arm();
     rxQueue.disarm();
     while (rxQueue.receive(burst) > 0) {

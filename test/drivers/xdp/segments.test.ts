@@ -1,6 +1,8 @@
 import { fc, test as property } from '@fast-check/vitest';
 import { describe, expect, test } from 'vitest';
 import { MORE } from '../../../lib/queue.ts';
+import { checksumOk, fold } from '../../../lib/wire/checksum.ts';
+import { ipv4PseudoSum } from '../../../lib/wire/ipv4.ts';
 import { inFlightOf, POOL, XskWorld } from '../../fakes/xsk-kernel.ts';
 
 const EBUSY = 16;
@@ -24,7 +26,57 @@ function expectAllThere(world: XskWorld, direction: 'rx' | 'tx', held = 0): void
   expect(world.stack.free.size + world.mapped(direction) + held).toBe(world.frames);
 }
 
+/** A UDP datagram of `bytes` bytes over IPv4, whose sender left the checksum to hardware. */
+function partialUdp(bytes: number): Uint8Array {
+  const packet = Uint8Array.from({ length: bytes }, (_, i) => (i * 7 + (i >>> 8)) & 0xff);
+  const view = new DataView(packet.buffer);
+  view.setUint16(12, 0x0800);
+  packet.set([0x45, 0], 14);
+  view.setUint16(16, bytes - 14);
+  view.setUint16(20, 0x4000);
+  packet[23] = 17;
+  view.setUint16(38, bytes - 34);
+  view.setUint16(40, fold(ipv4PseudoSum(view, 14, bytes - 34)));
+  return packet;
+}
+
 describe('Received packets of several frames', () => {
+  test.each([
+    ['even', [ROOM, ROOM, 300]],
+    ['odd', [ROOM - 1, 701, 33, 1]],
+    ['padded', [200, 61, 60, 45]],
+  ])('whose checksum was left to hardware get it, over all frames: %s lengths', (what, lengths) => {
+    const world = several({ fillChecksums: true });
+    const rx = world.makeRx();
+    const packet = partialUdp(sum(lengths) - (what === 'padded' ? 50 : 0));
+    const wire = new Uint8Array(sum(lengths));
+    wire.set(packet);
+    world.arriveIn(...lengths);
+    const places = lengths.map(() => POOL.base + Number(world.rx.take()!.address));
+    world.rx.consumer -= lengths.length;
+    const u8 = new Uint8Array(world.memory);
+    let at = 0;
+    for (const [i, n] of lengths.entries()) {
+      u8.set(wire.subarray(at, at + n), places[i]!);
+      at += n;
+    }
+    const burst = world.burst();
+    expect(rx.receive(burst)).toBe(lengths.length);
+    const got = new Uint8Array(wire.length);
+    at = 0;
+    for (const [i, n] of lengths.entries()) {
+      got.set(u8.subarray(burst.offsets[i]!, burst.offsets[i]! + n), at);
+      at += n;
+    }
+    const whole = new Int32Array(1 + (got.length >>> 2));
+    new Uint8Array(whole.buffer).set(got);
+    const pseudo = ipv4PseudoSum(new DataView(got.buffer), 14, packet.length - 34);
+    expect(checksumOk(whole, 34, packet.length - 34, pseudo)).toBe(true);
+    // Nothing else has changed.
+    got.set(wire.subarray(40, 42), 40);
+    expect(got).toEqual(wire);
+  });
+
   test.each([2, 3, 6, 16, 17])('of %d come whole, marked where they go on, and count as one packet', (n) => {
     const world = several();
     const rx = world.makeRx();
