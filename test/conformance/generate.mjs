@@ -20,7 +20,12 @@ function runTests() {
   const { testResults } = JSON.parse(readFileSync(output, 'utf8'));
   rmSync(folder, { recursive: true });
   return testResults.flatMap(({ name, assertionResults }) =>
-    assertionResults.map(({ title, status }) => ({ title, file: relative(root, name), passed: status === 'passed' })),
+    assertionResults.map(({ title, ancestorTitles, status }) => ({
+      // A table's numbers may be those of its group.
+      title: [...ancestorTitles, title].find((text) => idsOf(text).length > 0) ?? title,
+      file: relative(root, name),
+      passed: status === 'passed',
+    })),
   );
 }
 
