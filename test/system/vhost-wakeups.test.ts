@@ -21,8 +21,6 @@ const MODES = [
   ['adaptive', 20],
 ] as const;
 
-const player = (options: Record<string, unknown>) => fake('ping-pong', undefined, { count: TRIPS / 2, ...options });
-
 /**
  * Plays, and returns of each worker how often it slept to the end of its time, and of all frames how many were that late
  * for want of nothing but a wake-up. On a busy machine there is the one or the other, but a wake-up that is lost is both.
@@ -32,7 +30,9 @@ async function play(mode: 'adaptive' | 'interrupt', idleUs: number, rings: strin
   const [back, front] = [`vhost-user:${path},memory=1`, `virtio-user:${path}${rings}`];
   const engine = await engineWith([back, front], { mode, idleUs });
   const [rx, tx] = engine.ports.keys();
-  const run = await engine.run([job(player({ serve: true, seed: 1 }), rx, [rx]), job(player({ seed: 2 }), tx, [tx])]);
+  const kicked = new SharedArrayBuffer(16);
+  const player = (me: number) => fake('ping-pong', undefined, { count: TRIPS / 2, player: me, kicked });
+  const run = await engine.run([job(player(0), rx, [rx]), job(player(1), tx, [tx])]);
   const trips = () => run.stats().jobs.reduce((sum, j) => sum + j.counters.trips, 0n);
   for (let last = -1n; trips() < TRIPS - 1; ) {
     expect(trips(), 'the frame is stuck').toBeGreaterThan(last); // at the very least, the longest sleep ends
