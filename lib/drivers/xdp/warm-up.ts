@@ -4,7 +4,7 @@ import { FRAME, placeData, type RingPlace } from './places.ts';
 import { KICK, XDP_MAX_SEGMENTS, XDP_PKT_CONTD } from './regs.ts';
 
 const RING = 64;
-const ROUNDS = 600;
+const ROUNDS = 800;
 /** Lengths that arrive now and then, among good ones: too short, longer than a frame. */
 const ARRIVING = [13, 9000];
 /** Lengths that a burst begins with: too short, longer than a frame, of a packet that goes on, or has no first segment. */
@@ -66,7 +66,7 @@ function scratchRing(context: QueueContext, words: number): RingPlace {
 }
 
 /**
- * Moves descriptors as the kernel would: fill → rx, tx → completion. Each `goesOn`th descriptor ends a packet, those
+ * Moves up to `most` descriptors as the kernel would: fill → rx, tx → completion. Each `goesOn`th descriptor ends a packet, those
  * before it go on; what is left unfinished is finished with the next call.
  */
 function playKernel(
@@ -74,10 +74,15 @@ function playKernel(
   from: RingPlace,
   to: RingPlace,
   sizes: readonly [number, number],
-  { length, goesOn }: { length: number; goesOn: number },
+  { length, goesOn, most }: { length: number; goesOn: number; most: number },
 ): void {
   const [producer, consumer] = [from.producer >>> 2, from.consumer >>> 2];
-  while (words[consumer] !== words[producer] && words[to.producer >>> 2] - words[to.consumer >>> 2] < RING) {
+  const stop = words[consumer] + most;
+  while (
+    words[consumer] !== words[producer] &&
+    words[consumer] !== stop &&
+    words[to.producer >>> 2] - words[to.consumer >>> 2] < RING
+  ) {
     const d = (to.first >>> 2) + (words[to.producer >>> 2] & (RING - 1)) * sizes[1];
     words[d] = words[(from.first >>> 2) + (words[consumer] & (RING - 1)) * sizes[0]];
     words[d + 1] = 0;
@@ -113,6 +118,17 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
     tx: make('tx', { ...placeData('tx', tx), ...placeData('completion', completion), budget: 48 }),
   };
 
+  /** As if the kernel had dropped what came: nothing has arrived, and it has few frames left. They are free again. */
+  const takeFrames = () => {
+    const [producer, consumer, first] = [fill.producer >>> 2, fill.consumer >>> 2, fill.first >>> 2];
+    const posted = new Uint8Array(memory, plans.rx.data.map, count);
+    for (; words[producer] - words[consumer] >= RING / 2; words[consumer]++) {
+      const address = words[first + (words[consumer] & (RING - 1)) * 2];
+      posted[address / frameSize] = FRAME.none;
+      stack.push(base + address);
+    }
+  };
+
   let rxQueue = makeRx(plans.rx, context);
   let txQueue = makeTx(plans.tx, context);
   words[tx.flags >>> 2] = 1;
@@ -122,7 +138,11 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
     if (round === ROUNDS / 4) [rxQueue, txQueue] = [makeRx(plans.rx, context), makeTx(plans.tx, context)];
     // Packets of one, of three, and now and then of more segments than may be, or than a burst has.
     const goesOn = round % 8 === 5 ? 3 : round % 64 === 7 ? 40 : 1;
-    playKernel(words, fill, rx, [2, 4], { length: ARRIVING[round % 16] ?? LENGTH, goesOn });
+    playKernel(words, fill, rx, [2, 4], {
+      length: ARRIVING[round % 16] ?? LENGTH,
+      goesOn,
+      most: round % 2 === 0 ? RING : burst.size,
+    });
     rxQueue.arm();
     rxQueue.disarm();
     while (rxQueue.receive(burst) > 0) {
@@ -132,7 +152,12 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
       stack.give(burst.offsets, sent, burst.count);
       txQueue.kick();
     }
-    if (round % 4 !== 0) playKernel(words, tx, completion, [4, 2], { length: 0, goesOn: 1 });
+    if (round % 128 === 20) {
+      takeFrames();
+      rxQueue.receive(burst);
+      stack.give(burst.offsets, 0, burst.count);
+    }
+    if (round % 4 !== 0) playKernel(words, tx, completion, [4, 2], { length: 0, goesOn: 1, most: RING });
     txQueue.reclaim();
   }
   for (const { data } of [plans.rx, plans.tx]) {
