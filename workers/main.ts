@@ -5,6 +5,7 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { toPlainError, WorkerError } from '../lib/errors.ts';
 import { loadNative, type Native } from '../native/index.ts';
 import { attach } from './attach.ts';
+import { compilationEnd } from './compilation.ts';
 import { COMMAND, CONTROL, commandOf, STATE } from './control.ts';
 import { Jobs } from './jobs.ts';
 import { type Loop, makeLoop } from './loop.ts';
@@ -184,6 +185,8 @@ const INLINING = [
 export default async function worker({ plan, port }: WorkerTask): Promise<WorkerResult> {
   if (plan.inlining) for (const flag of INLINING) setFlagsFromString(flag);
   const native = loadNative();
+  const awaitCompilation = compilationEnd();
+  process.once('exit', awaitCompilation); // of an application that ends its thread by itself
   try {
     pin(native, plan.cpu);
     const attached = await attach(plan, native);
@@ -196,5 +199,7 @@ export default async function worker({ plan, port }: WorkerTask): Promise<Worker
     return { reason: 'failed', error: toPlainError(error) };
   } finally {
     port.close();
+    process.off('exit', awaitCompilation);
+    awaitCompilation();
   }
 }
