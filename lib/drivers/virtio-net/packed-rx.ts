@@ -126,11 +126,11 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
         break;
       }
       order[slot] = id;
-      position = (position + 1) | 0;
       if (slot === lastSlot) {
+        // Slot 0, the other wrap counter. Of the largest ring slot + 1 would be a change of that by itself.
         position = (position & 0x8000) ^ 0x8000;
         used ^= BOTH_BITS;
-      }
+      } else position = (position + 1) | 0;
       words[USED] = position;
       owner[id] = 0;
       // One comparison for all bounds: too short wraps to a large unsigned number.

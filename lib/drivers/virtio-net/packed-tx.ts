@@ -76,11 +76,11 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
         break;
       }
       order[slot] = id;
-      position = (position + 1) | 0;
       if (slot === lastSlot) {
+        // Slot 0, the other wrap counter. Of the largest ring slot + 1 would be a change of that by itself.
         position = (position & 0x8000) ^ 0x8000;
         used ^= BOTH_BITS;
-      }
+      } else position = (position + 1) | 0;
       words[USED] = position;
       owner[id] = 0;
       done[taken] = at;
