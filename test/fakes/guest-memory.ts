@@ -15,6 +15,7 @@ export class GuestMemory {
   readonly regions: readonly GuestRegion[];
   readonly windows: readonly SharedArrayBuffer[];
   private readonly bytes: readonly Uint8Array[];
+  private readonly views: readonly DataView[];
   /** Ranges that were given out, in order. */
   private readonly given: { gpa: number; bytes: number }[] = [];
   private next: number;
@@ -24,13 +25,20 @@ export class GuestMemory {
     const count = Math.max(...regions.map(({ window }) => window)) + 1;
     this.windows = Array.from({ length: count }, () => new SharedArrayBuffer(windowBytes));
     this.bytes = this.windows.map((window) => new Uint8Array(window).fill(CANARY));
+    this.views = this.windows.map((window) => new DataView(window));
     this.next = regions[0].gpa;
   }
 
   /** Where a guest address is, or undefined. */
   place(gpa: number): { window: number; offset: number } | undefined {
-    const region = this.regions.find((r) => gpa >= r.gpa && gpa < r.gpa + r.bytes);
+    const region = this.regionOf(gpa, 1);
     return region === undefined ? undefined : { window: region.window, offset: region.offset + (gpa - region.gpa) };
+  }
+
+  /** The region that all of `bytes` bytes from `gpa` lie in, or undefined. */
+  private regionOf(gpa: number, bytes: number): GuestRegion | undefined {
+    for (const r of this.regions) if (gpa >= r.gpa && gpa + bytes <= r.gpa + r.bytes) return r;
+    return undefined;
   }
 
   /** Gives out `bytes` at a multiple of `align` plus `skew`, with canaries around them. */
@@ -65,12 +73,23 @@ export class GuestMemory {
     this.bytes[place.window][place.offset] = value;
   }
 
-  get16 = (gpa: number): number => this.get8(gpa) | (this.get8(gpa + 1) << 8);
-  get32 = (gpa: number): number => (this.get16(gpa) | (this.get16(gpa + 2) << 16)) >>> 0;
+  get16(gpa: number): number {
+    const r = this.regionOf(gpa, 2);
+    if (r === undefined) return this.get8(gpa) | (this.get8(gpa + 1) << 8);
+    return this.views[r.window].getUint16(r.offset + (gpa - r.gpa), true);
+  }
+
+  get32(gpa: number): number {
+    return (this.get16(gpa) | (this.get16(gpa + 2) << 16)) >>> 0;
+  }
 
   put16(gpa: number, value: number): void {
-    this.put8(gpa, value & 0xff);
-    this.put8(gpa + 1, (value >>> 8) & 0xff);
+    const r = this.regionOf(gpa, 2);
+    if (r !== undefined) this.views[r.window].setUint16(r.offset + (gpa - r.gpa), value, true);
+    else {
+      this.put8(gpa, value & 0xff);
+      this.put8(gpa + 1, (value >>> 8) & 0xff);
+    }
   }
 
   put32(gpa: number, value: number): void {
@@ -86,11 +105,16 @@ export class GuestMemory {
   }
 
   read(gpa: number, length: number): Uint8Array {
-    return Uint8Array.from({ length }, (_, i) => this.get8(gpa + i));
+    const r = this.regionOf(gpa, length);
+    if (r === undefined) return Uint8Array.from({ length }, (_, i) => this.get8(gpa + i));
+    const at = r.offset + (gpa - r.gpa);
+    return this.bytes[r.window].slice(at, at + length);
   }
 
   write(gpa: number, bytes: Uint8Array): void {
-    for (const [i, byte] of bytes.entries()) this.put8(gpa + i, byte);
+    const r = this.regionOf(gpa, bytes.length);
+    if (r !== undefined) this.bytes[r.window].set(bytes, r.offset + (gpa - r.gpa));
+    else for (const [i, byte] of bytes.entries()) this.put8(gpa + i, byte);
   }
 
   /** Addresses (window and offset) that hold something else than a canary though nobody was given them. */

@@ -36,6 +36,8 @@ export interface VhostOptions {
   readonly indirect?: boolean;
   readonly csum?: boolean;
   readonly regions?: readonly GuestRegion[];
+  /** See `DriverOptions`. */
+  readonly watchful?: boolean;
   readonly maxLength?: number;
   readonly frames?: number;
   /** Index at which ring and driver start. */

@@ -33,6 +33,8 @@ export interface DriverOptions {
   readonly eventIdx?: boolean;
   readonly mergeable?: boolean;
   readonly indirect?: boolean;
+  /** Split: false does not compare the descriptor table with what it was, each time. */
+  readonly watchful?: boolean;
 }
 
 const HEADER = 12;
@@ -87,6 +89,7 @@ export class SplitDriver implements Driver {
   private notified: number;
   usedIdx: number;
   private readonly eventIdx: boolean;
+  private readonly watchful: boolean;
   private readonly freeList: number[];
   private readonly chains = new Map<number, Chain>();
   private table: Uint8Array;
@@ -96,6 +99,7 @@ export class SplitDriver implements Driver {
     this.memory = memory;
     this.size = size;
     this.eventIdx = options.eventIdx ?? false;
+    this.watchful = options.watchful ?? true;
     this.desc = memory.allocate(16 * size, 16);
     this.driver = memory.allocate(6 + 2 * size, 2);
     this.device = memory.allocate(6 + 8 * size, 4);
@@ -142,13 +146,13 @@ export class SplitDriver implements Driver {
       this.putDescriptor(this.desc, taken[direct.length], { gpa: at, length: 16 * inTable }, write ? 6 : 4, 0);
     }
     this.chains.set(taken[0], { pieces, taken, before: pieces.map((piece) => readableBytes(this.memory, piece)) });
-    this.table = this.memory.read(this.desc, 16 * this.size);
+    this.learn();
     this.offer(taken[0]);
   }
 
   /** What the descriptor table holds now is what it should hold: somebody wrote to it on purpose. */
   learn(): void {
-    this.table = this.memory.read(this.desc, 16 * this.size);
+    if (this.watchful) this.table = this.memory.read(this.desc, 16 * this.size);
   }
 
   /** Makes `head` available, whatever it is. */
@@ -165,7 +169,7 @@ export class SplitDriver implements Driver {
     const n = (idx - this.usedIdx) & 0xffff;
     if (n > this.chains.size) throw new Error(`used idx goes on by ${n} of ${this.chains.size} buffers (§2.7.8)`);
     this.checkFlags();
-    const table = memory.read(this.desc, 16 * size);
+    const table = this.watchful ? memory.read(this.desc, 16 * size) : this.table;
     if (Buffer.compare(table, this.table) !== 0) throw new Error('the device wrote to the descriptor table (§2.7.5.1)');
     for (; this.usedIdx !== idx; this.usedIdx = (this.usedIdx + 1) & 0xffff) {
       const element = this.device + 4 + 8 * (this.usedIdx % size);
