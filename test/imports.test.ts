@@ -11,7 +11,7 @@ const QUEUE = /^lib\/queue\.ts$/;
 const LAYOUT = /^lib\/layout\.ts$/;
 const WIRE = /^lib\/wire\//;
 /** virtio's tables: what drivers, devices and queues share. */
-const VIRTIO = /^lib\/virtio\/(features|net|ring)\.ts$/;
+const VIRTIO = /^lib\/virtio\/(features|inflight|net|ring)\.ts$/;
 const VIRTIO_CONTROL = /^lib\/virtio\//;
 const VHOST_USER = /^lib\/vhost-user\//;
 /** What a vhost-user session and its driver say to each other. */

@@ -1,4 +1,5 @@
 /** The area in which a back end notes what it is working on, so that another can go on after a crash. Main thread. */
+import { INFLIGHT_PACKED, INFLIGHT_SPLIT, INFLIGHT_VERSION, PACKED_STATE, SPLIT_STATE } from '../virtio/inflight.ts';
 import { MAX_QUEUE_SIZE } from '../virtio/ring.ts';
 import type { Payloads } from './payload.ts';
 import { checkPart, peerFile } from './peer-file.ts';
@@ -6,25 +7,15 @@ import type { Mapping, PeerMemory } from './peer-memory.ts';
 import { refusal } from './refusal.ts';
 import type { PeerPlace } from './types.ts';
 
-/**
- * Layout of a queue's part (vhost-user.rst, "Inflight I/O tracking": QueueRegionSplit, QueueRegionPacked): u64 features,
- * u16 version, u16 desc_num, then u16 indices, then the descriptors' states. Offsets in bytes.
- */
-export const INFLIGHT = {
-  version: 8,
-  descNum: 10,
-  split: { head: 16, entry: 16, lastBatchHead: 12, usedIdx: 14, next: 6 },
-  packed: { head: 32, entry: 32, freeHead: 12, oldFreeHead: 14, usedIdx: 16, oldUsedIdx: 18, next: 2, last: 4 },
-} as const;
-
 const ALIGN = 64;
-const VERSION = 1;
 
 /** An area that is mapped. */
 export interface Inflight {
   readonly place: PeerPlace;
   readonly queues: number;
   readonly queueBytes: number;
+  /** Descriptors that each part is for. */
+  readonly queueSize: number;
   /** Set when the front end gave it to us. */
   readonly mapping?: Mapping;
   release(): void;
@@ -34,7 +25,7 @@ type Description = Payloads['inflight'];
 
 /** Bytes of a queue's part, and of all. Far below 2^53: 65,535 parts of 2 MiB at most. */
 function sizesOf({ queues, queueSize }: Description, packed: boolean): { queueBytes: number; bytes: number } {
-  const { head, entry } = packed ? INFLIGHT.packed : INFLIGHT.split;
+  const { head, entry } = packed ? INFLIGHT_PACKED : INFLIGHT_SPLIT;
   const queueBytes = Math.ceil((head + entry * queueSize) / ALIGN) * ALIGN;
   return { queueBytes, bytes: queueBytes * queues };
 }
@@ -56,8 +47,8 @@ export function makeInflight(
   check('GET_INFLIGHT_FD', asked, rings);
   const { queueBytes, bytes } = sizesOf(asked, packed);
   const { place, length, fd } = memory.make(bytes);
-  const { queues } = asked;
-  const inflight = { place, queues, queueBytes, release: () => memory.unmake(place, length) };
+  const { queues, queueSize } = asked;
+  const inflight = { place, queues, queueBytes, queueSize, release: () => memory.unmake(place, length) };
   return { inflight, fd, answer: { ...asked, bytes: BigInt(bytes), offset: 0n } };
 }
 
@@ -88,6 +79,7 @@ export function takeInflight(
       place: { window, offset },
       queues: told.queues,
       queueBytes,
+      queueSize: told.queueSize,
       mapping,
       release: () => memory.unmap(mapping),
     };
@@ -100,18 +92,24 @@ export function takeInflight(
 /** Looks at one queue's part. Whoever works on it copies and checks again: the other end can still write to it. */
 function checkQueue(words: DataView, at: number, size: number, packed: boolean, bad: (why: string) => void): void {
   const u16 = (offset: number): number => words.getUint16(at + offset, true);
-  const version = u16(INFLIGHT.version);
+  const version = u16(INFLIGHT_SPLIT.version);
   // Not used yet: it holds nothing.
   if (version === 0) return;
-  if (version !== VERSION) bad(`it is of version ${version}`);
-  if (u16(INFLIGHT.descNum) !== size) bad(`a part is for ${u16(INFLIGHT.descNum)} descriptors, not ${size}`);
-  const { split, packed: p } = INFLIGHT;
-  const heads = packed ? [p.freeHead, p.oldFreeHead, p.usedIdx, p.oldUsedIdx] : [split.lastBatchHead];
-  const { head, entry, links } = packed ? { ...p, links: [p.next, p.last] } : { ...split, links: [split.next] };
-  const wild = (offset: number): boolean => u16(offset) >= size;
-  for (const offset of heads) if (wild(offset)) bad(`index ${u16(offset)} of ${size}`);
-  for (let d = 0; d < size; d++)
-    for (const link of links)
-      if (wild(head + d * entry + link))
-        bad(`descriptor ${d} is followed by ${u16(head + d * entry + link)} of ${size}`);
+  if (version !== INFLIGHT_VERSION) bad(`it is of version ${version}`);
+  if (u16(INFLIGHT_SPLIT.descNum) !== size)
+    bad(`a part is for ${u16(INFLIGHT_SPLIT.descNum)} descriptors, not ${size}`);
+  const { freeHead, oldFreeHead, usedIdx, oldUsedIdx } = INFLIGHT_PACKED;
+  // Links of packed rings may say that there is no other: that is a number behind the last.
+  const [heads, links] = packed
+    ? [[usedIdx, oldUsedIdx], [PACKED_STATE.last]]
+    : [[INFLIGHT_SPLIT.lastBatchHead], [SPLIT_STATE.next]];
+  const [openHeads, openLinks] = packed ? [[freeHead, oldFreeHead], [PACKED_STATE.next]] : [[], []];
+  const { head, entry } = packed ? INFLIGHT_PACKED : INFLIGHT_SPLIT;
+  for (const offset of heads) if (u16(offset) >= size) bad(`index ${u16(offset)} of ${size}`);
+  for (const offset of openHeads) if (u16(offset) > size) bad(`index ${u16(offset)} of ${size}`);
+  for (let d = 0; d < size; d++) {
+    const follows = (link: number): number => u16(head + d * entry + link);
+    const wild = links.find((link) => follows(link) >= size) ?? openLinks.find((link) => follows(link) > size);
+    if (wild !== undefined) bad(`descriptor ${d} is followed by ${follows(wild)} of ${size}`);
+  }
 }

@@ -38,7 +38,7 @@ export interface RingWorld {
   /** The driver is ready, as far as it says so. */
   readonly driverOk: boolean;
   readonly log: RingSetup['log'];
-  inflightOf(index: number): PeerPlace | undefined;
+  inflightOf(index: number): RingSetup['inflight'];
 }
 
 const START: RingBase = { avail: 0, availWrap: true, used: 0, usedWrap: true };

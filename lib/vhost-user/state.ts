@@ -8,7 +8,7 @@ import { MemoryTable, unmapTable } from './memory.ts';
 import type { PeerMemory } from './peer-memory.ts';
 import { hasProtocol, type ProtocolFeature } from './protocol.ts';
 import { Rings } from './rings.ts';
-import type { PeerPlace, RingOwner } from './types.ts';
+import type { RingOwner, RingSetup } from './types.ts';
 
 /** Everything that is released with the session is released by `close`. */
 export class SessionState {
@@ -56,11 +56,11 @@ export class SessionState {
     return hasProtocol(this.protocol, name);
   }
 
-  private inflightOf(index: number): PeerPlace | undefined {
+  private inflightOf(index: number): RingSetup['inflight'] {
     const { inflight } = this;
     if (inflight === undefined || index >= inflight.queues) return undefined;
     const { window, offset } = inflight.place;
-    return { window, offset: offset + index * inflight.queueBytes };
+    return { window, offset: offset + index * inflight.queueBytes, size: inflight.queueSize };
   }
 
   /** Whether memory of the front end's was taken from under us. */

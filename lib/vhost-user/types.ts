@@ -53,8 +53,8 @@ export interface RingSetup {
    * longer than a ring lies whole in one of them.
    */
   readonly regions: readonly PeerRegion[];
-  /** This ring's part of the inflight area (INFLIGHT_SHMFD), when there is one. */
-  readonly inflight: PeerPlace | undefined;
+  /** This ring's part of the inflight area (INFLIGHT_SHMFD), when there is one, and for how many descriptors it is. */
+  readonly inflight: (PeerPlace & { readonly size: number }) | undefined;
   /** Dirty log (LOG_SHMFD) while LOG_ALL is negotiated: one bit per 4 KiB of guest memory. */
   readonly log: (PeerPlace & { readonly bytes: number }) | undefined;
   /** Guest address of the used ring for the log (VHOST_VRING_F_LOG), or -1. */

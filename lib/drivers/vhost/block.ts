@@ -32,9 +32,12 @@ export const BLOCK = {
   /** This ring's part of the inflight area. */
   inflightWindow: 18,
   inflight: 19,
-  /** Buffers that the inflight area says must be worked on again: how many, and how many of them the worker has taken. */
-  resubmit: 20,
-  resubmitted: 21,
+  /**
+   * Split rings: buffers that the inflight area says must be taken again. Arena offset of their elements, each where the
+   * available ring would have it, or 0; and the index behind the last of them.
+   */
+  resubmitList: 20,
+  resubmitEnd: 21,
   /** Worker's: the next buffer to take, and the next used element to write; packed rings with their wrap counters. */
   avail: 22,
   availWrap: 23,
@@ -44,8 +47,6 @@ export const BLOCK = {
   broken: 26,
   /** Worker's: what a store to it fences (lib/arena/order.ts). */
   fence: 27,
-  /** Arena offset of the buffers that must be worked on again: words. */
-  resubmitList: 28,
   /** Worker's, packed rings: used descriptors that are kept aside and are being written to the ring, 0 when none are. */
   commit: 29,
   words: 32,
@@ -64,7 +65,7 @@ export const RING_F = {
 } as const;
 
 /** Why a ring was stopped: nothing that it says can be believed any more. */
-export const BROKEN = { none: 0, index: 1, head: 2, chain: 3 } as const;
+export const BROKEN = { none: 0, index: 1, head: 2, chain: 3, inflight: 4 } as const;
 
 /** For people. */
 export const BROKEN_TEXT: readonly string[] = [
@@ -72,6 +73,7 @@ export const BROKEN_TEXT: readonly string[] = [
   'its avail index is ahead by more than its size',
   'it names a descriptor beyond its size',
   'it has a chain without an end',
+  'its inflight area makes no sense',
 ];
 
 /** A region: guest address (low, high), bytes, window, offset. Sorted by address; none crosses a multiple of 4 GiB. */

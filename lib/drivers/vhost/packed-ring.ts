@@ -7,6 +7,7 @@ import { indexAccess, storeFence } from '../../arena/order.ts';
 import { DESC_F, EVENT_F } from '../../virtio/ring.ts';
 import { ASIDE, ASIDE_AT, BLOCK, BROKEN, MAX_ASIDE, RING_F } from './block.ts';
 import { CHAIN, type Chain, makeTable } from './chain.ts';
+import { makePackedJournal } from './journal.ts';
 import type { World } from './world.ts';
 
 /** Flags in the last word of a descriptor, above the id. */
@@ -75,6 +76,7 @@ const ALL = 0x1_0000;
 export function makePackedRing(world: World): PackedRing {
   const { block, regions, context, log, plan } = world;
   const { load, store } = indexAccess();
+  const journal = makePackedJournal(world);
   const list = new Int32Array(context.memory, plan.data.block + ASIDE_AT, MAX_ASIDE * ASIDE.words);
   let driver32 = regions.i32[0];
   let device32 = regions.i32[0];
@@ -128,6 +130,7 @@ export function makePackedRing(world: World): PackedRing {
     // These two together: a thread is ended between turns of a loop and at calls, not here.
     store(desc32, (d + 3) | 0, list[ASIDE.word]);
     block[BLOCK.commit] = 0;
+    if (journal.on) journal.settle();
     if ((flags & RING_F.log) === 0) return;
     for (let i = 0; i < count; i = (i + 1) | 0) log.markUsed(list[i * ASIDE.words] << 4, 16);
   }
@@ -158,6 +161,7 @@ export function makePackedRing(world: World): PackedRing {
       next = block[BLOCK.used];
       ring.usedFlags = block[BLOCK.usedWrap] === 1 ? BOTH : 0;
       // A worker before us may have been ended in the middle of it.
+      journal.attach(ring.size);
       if (block[BLOCK.commit] > 0) write(block[BLOCK.commit]);
       begin();
       ring.want(false);
@@ -210,6 +214,7 @@ export function makePackedRing(world: World): PackedRing {
     publish() {
       const slots = ring.usedSlots;
       if (ring.aside > 0) {
+        if (journal.on) journal.batch(ring, next, ring.usedFlags === 0 ? 0 : 1);
         // These together, as above: from here on it is done, by us or by the worker after us.
         block[BLOCK.avail] = ring.last;
         block[BLOCK.availWrap] = wrapOf(ring.fresh);

@@ -2,9 +2,11 @@
 import { Gate } from '../../arena/gate.ts';
 import { DeviceError } from '../../errors.ts';
 import type { RingBase, RingSetup, VhostDevio } from '../../vhost-user/types.ts';
-import { USED } from '../../virtio/ring.ts';
+import { INFLIGHT_PACKED, INFLIGHT_SPLIT } from '../../virtio/inflight.ts';
+import { DESC_BYTES, USED } from '../../virtio/ring.ts';
 import { BLOCK, BLOCK_BYTES, BROKEN, BROKEN_TEXT } from './block.ts';
 import { programRing, regionsFit } from './program.ts';
+import { recoverPacked, recoverSplit } from './recovery.ts';
 
 /** How long a worker may take to step back, in ms: longer than the engine takes to end one that hangs. */
 const STEP_BACK_MS = 5000;
@@ -27,6 +29,8 @@ export class RingControl {
   private setup: RingSetup | undefined;
   private place: Place | undefined;
   private told = false;
+  /** Arena offset of the list of buffers that are taken again, or 0. */
+  private heads = 0;
 
   constructor(devio: VhostDevio, index: number, epoll: number, wake: () => void) {
     this.devio = devio;
@@ -57,6 +61,7 @@ export class RingControl {
     place.gate.set(false);
     this.setup = this.setup && { ...this.setup, base: this.base() };
     this.place = undefined;
+    this.forgetHeads();
     this.devio.free(place.block);
   }
 
@@ -108,10 +113,48 @@ export class RingControl {
   /** Programs the block and opens the gate, which is closed. */
   private run(setup: RingSetup): void {
     const { memory } = this.devio;
-    const { block, gate } = this.place as Place;
-    const used = setup.packed ? setup.base.used : this.usedIndex(setup);
-    programRing(memory, block, setup.packed ? setup : { ...setup, base: startOf(setup, used) }, used);
+    const { block, gate, words } = this.place as Place;
+    this.forgetHeads();
+    const { base, heads, broken } = this.recovered(setup);
+    programRing(memory, block, { ...setup, base }, base.used);
+    if (heads.length > 0) {
+      this.heads = this.devio.allocate(setup.size * 2);
+      const list = new Uint16Array(memory, this.heads, setup.size);
+      heads.forEach((head, i) => {
+        list[(base.avail + i) % setup.size] = head;
+      });
+      words[BLOCK.resubmitList] = this.heads;
+      words[BLOCK.resubmitEnd] = (base.avail + heads.length) & 0xffff;
+    }
+    words[BLOCK.broken] = broken;
     gate.set(true);
+  }
+
+  /** Where the ring goes on, and which of its buffers come first; an inflight area that makes no sense breaks it. */
+  private recovered(setup: RingSetup): { base: RingBase; heads: readonly number[]; broken: number } {
+    const { inflight, size, packed, desc } = setup;
+    const used = packed ? setup.base.used : this.usedIndex(setup);
+    const base = packed ? setup.base : startOf(setup, used);
+    const told = { base: { ...base, used }, heads: [], broken: BROKEN.none };
+    if (inflight === undefined) return told;
+    const { windows } = this.devio;
+    const { head, entry } = packed ? INFLIGHT_PACKED : INFLIGHT_SPLIT;
+    const area = new DataView(windows[inflight.window], inflight.offset, head + entry * inflight.size);
+    const part = { area, entries: inflight.size, size };
+    try {
+      if (!packed) return { ...told, base: { ...base, avail: used, used }, heads: recoverSplit(part, used) };
+      const ring = new DataView(windows[desc.window], desc.offset, size * DESC_BYTES);
+      const { at, wrap } = recoverPacked(part, ring, { at: base.used, wrap: base.usedWrap });
+      return { ...told, base: { avail: at, availWrap: wrap, used: at, usedWrap: wrap } };
+    } catch (error) {
+      if ((error as DeviceError).code !== 'BAD_INFLIGHT') throw error;
+      return { ...told, broken: BROKEN.inflight };
+    }
+  }
+
+  private forgetHeads(): void {
+    if (this.heads !== 0) this.devio.free(this.heads);
+    this.heads = 0;
   }
 
   private async close(): Promise<void> {

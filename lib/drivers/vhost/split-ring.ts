@@ -3,6 +3,7 @@ import { indexAccess16, storeFence } from '../../arena/order.ts';
 import { AVAIL, DESC_F, NO_INTERRUPT, NO_NOTIFY, USED } from '../../virtio/ring.ts';
 import { BLOCK, BROKEN, RING_F } from './block.ts';
 import { CHAIN, type Chain, makeTable } from './chain.ts';
+import { makeSplitJournal } from './journal.ts';
 import { fail, type World } from './world.ts';
 
 /** More used elements than any ring has: whatever the driver waits for is among them. */
@@ -49,6 +50,14 @@ export function makeSplitRing(world: World): SplitRing {
   const { load, store } = indexAccess16();
   const none32 = regions.i32[0];
   const none16 = regions.u16[0];
+  const journal = makeSplitJournal(world);
+  /** Elements of buffers that must be taken again, where the available ring has them: see `resubmitList`. */
+  const again16 = new Uint16Array(context.memory);
+  let againAt = 0;
+  let again = false;
+  // The driver's area, which `avail16` mostly is.
+  let driver16 = none16;
+  let driver = 0;
   let used16 = none16;
   let usedIdx = 0;
   let availIdx = 0;
@@ -61,6 +70,21 @@ export function makeSplitRing(world: World): SplitRing {
       log.markUsed(USED.ring + ((from + i) & mask) * USED.elemBytes, USED.elemBytes);
     }
     log.markUsed(USED.idx, 2);
+  }
+
+  /** Goes on with the available ring once the last of the buffers that were to be taken again is. */
+  function takeAgain(n: number): number {
+    const { last, size } = ring;
+    const left = (block[BLOCK.resubmitEnd] - last) & 0xffff;
+    again = left > 0 && left <= size;
+    ring.avail16 = again ? again16 : driver16;
+    ring.avail = again ? againAt : driver;
+    // A packet may need buffers of both.
+    for (let i = left; again && i < n && n <= size; i = (i + 1) | 0) {
+      const slot = (last + i) & (size - 1);
+      again16[(againAt + slot) | 0] = driver16[(driver + slot) | 0];
+    }
+    return n;
   }
 
   const ring: SplitRing = {
@@ -80,9 +104,11 @@ export function makeSplitRing(world: World): SplitRing {
       ring.size = block[BLOCK.size];
       ring.desc32 = regions.i32[block[BLOCK.descWindow]];
       ring.desc = block[BLOCK.desc] >>> 2;
-      ring.avail16 = regions.u16[block[BLOCK.driverWindow]];
+      driver16 = regions.u16[block[BLOCK.driverWindow]];
       availIdx = (block[BLOCK.driver] + AVAIL.idx) >>> 1;
-      ring.avail = (block[BLOCK.driver] + AVAIL.ring) >>> 1;
+      driver = (block[BLOCK.driver] + AVAIL.ring) >>> 1;
+      ring.avail16 = driver16;
+      ring.avail = driver;
       used16 = regions.u16[block[BLOCK.deviceWindow]];
       ring.used32 = regions.i32[block[BLOCK.deviceWindow]];
       usedIdx = (block[BLOCK.device] + USED.idx) >>> 1;
@@ -90,13 +116,19 @@ export function makeSplitRing(world: World): SplitRing {
       ring.last = block[BLOCK.avail];
       ring.next = block[BLOCK.used];
       ring.taken = 0;
+      againAt = block[BLOCK.resubmitList] >>> 1;
+      again = againAt !== 0;
       // A worker before us may have written elements and not got to the index.
       store(used16, usedIdx, ring.next);
+      journal.attach(ring.size, ring.next);
       ring.want(false);
       // Nor to the interrupt. One too many does no harm (§2.7.7.1).
       ring.interrupt(ALL);
     },
-    pending: () => (load(ring.avail16, availIdx) - ring.last) & 0xffff,
+    pending() {
+      const n = (load(driver16, availIdx) - ring.last) & 0xffff;
+      return again ? takeAgain(n) : n;
+    },
     head() {
       const head = ring.avail16[(ring.avail + ((ring.last + ring.taken) & (ring.size - 1))) | 0];
       if (head < ring.size) return head;
@@ -115,6 +147,7 @@ export function makeSplitRing(world: World): SplitRing {
     publish() {
       const { taken, next: from, size } = ring;
       ring.taken = 0;
+      if (journal.on && taken > 0) journal.batch(ring, taken);
       ring.last = (ring.last + taken) & 0xffff;
       ring.next = (from + taken) & 0xffff;
       // Ours first: a worker that takes over must never write again what the driver has seen.
@@ -122,6 +155,7 @@ export function makeSplitRing(world: World): SplitRing {
       block[BLOCK.used] = ring.next;
       // The elements before the index, §2.7.8.2: the driver reads them once it sees the index move.
       store(used16, usedIdx, ring.next);
+      if (journal.on && taken > 0) journal.settle(ring, from, taken);
       if (logged()) markUsed(from, taken, size - 1);
       return taken;
     },
@@ -130,10 +164,10 @@ export function makeSplitRing(world: World): SplitRing {
       // The index before the driver's wish is read, while the driver writes its wish before it reads the index.
       storeFence(block, BLOCK.fence, 0);
       if ((flags & RING_F.eventIdx) === 0) {
-        if ((load(ring.avail16, availIdx - 1) & NO_INTERRUPT) === 0) context.kick(call);
+        if ((load(driver16, availIdx - 1) & NO_INTERRUPT) === 0) context.kick(call);
         return;
       }
-      const event = load(ring.avail16, (ring.avail + ring.size) | 0);
+      const event = load(driver16, (driver + ring.size) | 0);
       if (((ring.next - event - 1) & 0xffff) < written) context.kick(call);
     },
     want(on) {

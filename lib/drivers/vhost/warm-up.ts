@@ -10,11 +10,14 @@ import { programRing } from './program.ts';
 const SIZE = 64;
 const BUFFER = 2048;
 const GPA = 0x1_0000_0000;
-const BUFFERS = 0x4000;
+const INFLIGHT = 0x4000;
+const BUFFERS = 0x5000;
 /** The last buffer is beyond what the guest has. */
 const WINDOW = BUFFERS + (SIZE + 8) * BUFFER;
 const HALF = BUFFERS + (SIZE / 2) * BUFFER;
 const ROUNDS = 400;
+/** The same with an inflight area. */
+const NOTING_ROUNDS = 50;
 const LONGEST = 1518;
 
 type MakeRx = (plan: QueuePlan, context: QueueContext) => RxQueue;
@@ -133,7 +136,7 @@ function packedGuest(window: SharedArrayBuffer, { desc }: Place, shapeOf: (n: nu
 }
 
 /** A ring in a window of its own, a guest at its other end, and the plan of the queue. */
-function makeRing(context: QueueContext, direction: 'rx' | 'tx', packed: boolean) {
+function makeRing(context: QueueContext, direction: 'rx' | 'tx', packed: boolean, noting: boolean) {
   const { memory, scratch } = context;
   const window = new SharedArrayBuffer(WINDOW);
   const areas = queueAreas(SIZE, packed);
@@ -156,7 +159,7 @@ function makeRing(context: QueueContext, direction: 'rx' | 'tx', packed: boolean
         { gpa: GPA, bytes: HALF, window: 0, offset: 0 },
         { gpa: GPA + HALF, bytes: WINDOW - 4 * BUFFER - HALF, window: 1, offset: HALF },
       ],
-      ...{ inflight: undefined, log: undefined, logAddress: -1 },
+      ...{ inflight: noting ? { ...at(INFLIGHT), size: SIZE } : undefined, log: undefined, logAddress: -1 },
     },
     0,
   );
@@ -171,10 +174,10 @@ function makeRing(context: QueueContext, direction: 'rx' | 'tx', packed: boolean
   return { plan, guest, words };
 }
 
-function warmRx(context: QueueContext, packed: boolean, make: MakeRx, burst: Burst): void {
-  const { plan, guest, words } = makeRing(context, 'rx', packed);
+function warmRx(context: QueueContext, packed: boolean, noting: boolean, make: MakeRx, burst: Burst): void {
+  const { plan, guest, words } = makeRing(context, 'rx', packed, noting);
   const rx = make(plan, context);
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < (noting ? NOTING_ROUNDS : ROUNDS); round++) {
     if (round % 16 === 0) rx.arm();
     guest.add(1 + ((round * 11) % 32));
     if (round % 16 === 0) rx.disarm();
@@ -184,10 +187,10 @@ function warmRx(context: QueueContext, packed: boolean, make: MakeRx, burst: Bur
   rx.receive(burst);
 }
 
-function warmTx(context: QueueContext, packed: boolean, make: MakeTx, burst: Burst): void {
-  const { plan, guest, words } = makeRing(context, 'tx', packed);
+function warmTx(context: QueueContext, packed: boolean, noting: boolean, make: MakeTx, burst: Burst): void {
+  const { plan, guest, words } = makeRing(context, 'tx', packed, noting);
   const tx = make(plan, context);
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < (noting ? NOTING_ROUNDS : ROUNDS); round++) {
     guest.add(1 + ((round * 11) % 32));
     const n = context.stack.take(burst.offsets, 0, 1 + ((round * 7) % burst.size));
     for (let i = 0; i < n; i++) burst.lengths[i] = (round + i) % 8 === 0 ? LONGEST : 60 + (i % 5);
@@ -205,7 +208,9 @@ function warmTx(context: QueueContext, packed: boolean, make: MakeTx, burst: Bur
 export function warmUpWith(context: QueueContext, makeRx: MakeRx, makeTx: MakeTx): void {
   const burst: Burst = { size: 32, offsets: new Int32Array(32), lengths: new Int32Array(32), count: 0 };
   for (const packed of [true, false]) {
-    warmRx(context, packed, makeRx, burst);
-    warmTx(context, packed, makeTx, burst);
+    for (const noting of [true, false]) {
+      warmRx(context, packed, noting, makeRx, burst);
+      warmTx(context, packed, noting, makeTx, burst);
+    }
   }
 }
