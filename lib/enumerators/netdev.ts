@@ -261,9 +261,13 @@ export class NetdevTable implements NetdevView {
     return name === undefined ? '' : driverOf(this.native, name);
   }
 
+  async refresh(): Promise<void> {
+    await this.netdevs?.refresh();
+  }
+
   /** What is known of interface `name`: see `describeLink`. */
   async describe(name: string): Promise<DeviceDetails> {
-    await this.netdevs?.refresh();
+    await this.refresh();
     const link = this.netdevs?.links().find((known) => known.name === name);
     if (link === undefined) return {};
     return describeLink(link, {
