@@ -46,6 +46,8 @@ export interface Xsk {
   /** Packets may have several descriptors. */
   readonly multiBuffer: boolean;
   readonly rings: Readonly<Record<keyof typeof XDP_RINGS, RingPlace>>;
+  /** The error that the socket has had since it was asked last, as an error number; 0 is none. */
+  failure(): number;
   /** The kernel's own counters. */
   statistics(): Record<string, bigint>;
   close(): void;
@@ -53,7 +55,7 @@ export interface Xsk {
 
 const SOCK_RAW = 3;
 const SOL_SOCKET = 1;
-const SO = { busyPoll: 46, preferBusyPoll: 69, busyPollBudget: 70 } as const;
+const SO = { error: 4, busyPoll: 46, preferBusyPoll: 69, busyPollBudget: 70 } as const;
 /** A queue that was just closed stays busy for some 25 ms: the kernel frees it later. */
 const BUSY_MS = 1000;
 /** The memory of a UMEM that was just given up counts against the limit of locked memory for as long. */
@@ -247,6 +249,7 @@ export async function openXsk(
         budget: zeroCopy ? TX_BATCH_SIZE : askForBudget(arena, fd, Math.min(TX_BUDGET, sizes.tx)),
         ...refusal,
         rings,
+        failure: () => socketError(arena, fd),
         statistics: () => statistics(arena, fd),
         close,
       };
@@ -279,6 +282,12 @@ function isZeroCopy(arena: Arena, fd: number): boolean {
   const options = new Uint8Array(4);
   arena.native.getsockopt(fd, SOL_XDP, XDP_OPTION.options, options);
   return (options[0] & XDP_OPTIONS_ZEROCOPY) !== 0;
+}
+
+function socketError(arena: Arena, fd: number): number {
+  const error = new Uint8Array(4);
+  arena.native.getsockopt(fd, SOL_SOCKET, SO.error, error);
+  return new DataView(error.buffer).getInt32(0, true);
 }
 
 function statistics(arena: Arena, fd: number): Record<string, bigint> {

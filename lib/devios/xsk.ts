@@ -54,6 +54,8 @@ export interface NetdevView {
   take(index: number): XdpOptions | undefined;
   /** The asking is over. */
   unwant(index: number): void;
+  /** Reads interfaces afresh. */
+  refresh(): Promise<void>;
   /** Calls `listener` when the link changes; returns how to end that. */
   watch(index: number, listener: LinkWatcher): () => void;
 }
@@ -71,6 +73,8 @@ export interface XskDevio extends Devio {
   queues(): number;
   channels(): Channels | undefined;
   watch(listener: LinkWatcher): void;
+  /** Reads interfaces afresh: of XDP programs that come and go the kernel does not tell. */
+  refresh(): Promise<void>;
   allocate(bytes: number): number;
   free(offset: number): void;
   /**
@@ -151,6 +155,10 @@ class InterfaceDevio implements XskDevio {
 
   watch(listener: LinkWatcher): void {
     this.unwatch.push(this.netdevs.watch(this.index, listener));
+  }
+
+  refresh(): Promise<void> {
+    return this.netdevs.refresh();
   }
 
   allocate(bytes: number): number {

@@ -182,18 +182,22 @@ export class NetdevTable implements NetdevView {
       });
     }
     if (!this.taken.has(link.index)) this.wishes.set(link.index, options);
+    try {
+      // It may be no device yet: made a moment ago, come upon while another was looked for, or just given back.
+      this.add(link);
+    } catch {
+      // It is there.
+    }
     return link.name;
   }
 
-  /** The interface of that name; one that was made a moment ago becomes a device on the way. */
+  /** The interface of that name, if only since a moment ago. */
   private find(name: string): Link | undefined {
     this.late = [];
     this.netdevs?.look();
     const late = this.late;
     this.late = undefined;
-    const wanted = late.find((link) => link.name === name);
-    if (wanted !== undefined) this.add(wanted);
-    for (const link of late) if (link !== wanted) this.addLater(link.index, 0);
+    for (const link of late) if (link.name !== name) this.addLater(link.index, 0);
     return this.netdevs?.links().find((link) => link.name === name);
   }
 
@@ -257,9 +261,13 @@ export class NetdevTable implements NetdevView {
     return name === undefined ? '' : driverOf(this.native, name);
   }
 
+  async refresh(): Promise<void> {
+    await this.netdevs?.refresh();
+  }
+
   /** What is known of interface `name`: see `describeLink`. */
   async describe(name: string): Promise<DeviceDetails> {
-    await this.netdevs?.refresh();
+    await this.refresh();
     const link = this.netdevs?.links().find((known) => known.name === name);
     if (link === undefined) return {};
     return describeLink(link, {

@@ -6,7 +6,7 @@ import type { XdpOptions } from '../../lib/devios/xsk.ts';
 import { openSocket, openXsk, type RingSizes, type Xsk } from '../../lib/devios/xsk-socket.ts';
 import { loadNative } from '../../native/index.ts';
 import { countFds } from '../fakes/fds.ts';
-import { dropWire, makeWire, sh, testAsRoot, type Wire } from '../fakes/netns.ts';
+import { dropWire, makeWire, sh, testAsRoot, type Wire, waitFor } from '../fakes/netns.ts';
 
 const OPTIONS: XdpOptions = { firstQueue: 0, match: [], closed: false, busyPoll: false, force: false };
 const SIZES: RingSizes = { rx: 64, fill: 64, tx: 64, completion: 64 };
@@ -69,6 +69,19 @@ testAsRoot(
     second.close();
   },
 );
+
+testAsRoot('An interface that vanishes leaves an error in its socket, once; poll would not tell', async () => {
+  const { wire, bind } = world();
+  const xsk = await bind();
+  expect(xsk.failure()).toBe(0);
+  sh(`ip link set ${wire.name} down`);
+  sh(`ip link set ${wire.name} up`);
+  expect(xsk.failure()).toBe(0);
+  sh(`ip link del ${wire.name}`);
+  await waitFor('the socket knows', () => xsk.failure() === 100); // ENETDOWN
+  expect(xsk.failure()).toBe(0);
+  xsk.close();
+});
 
 testAsRoot('A queue that another socket has is refused after a second, and the error names its owner', async () => {
   const { bind } = world();

@@ -83,6 +83,14 @@ test('An interface that was made a moment ago is found by name', async () => {
   expect(table.want('xdp:eth0')).toBe('eth0');
 });
 
+test('Of two interfaces that were made a moment ago, the one that was come upon with the other can be asked for at once', async () => {
+  const { kernel, framework } = await start();
+  kernel.put({ index: 2, name: 'eth0' });
+  kernel.put({ index: 3, name: 'eth1' });
+  await expect(framework.request('xdp:eth0')).rejects.toMatchObject({ code: 'NOT_BOUND' });
+  await expect(framework.request('xdp:eth1')).rejects.toMatchObject({ code: 'NOT_BOUND' });
+});
+
 test('An interface that was asked for is a device still when it is given back, and so are those found with it', async () => {
   const { kernel, framework, names, table } = await start();
   kernel.put({ index: 2, name: 'eth0' });

@@ -1,5 +1,6 @@
 // A process with an engine of its own, for tests that kill it or let it run in another network namespace.
-// argv: what it does ("open", "start" and stop, "forward"), then port names. It says what became of it in a line of JSON;
+// argv: what it does ("open", "start" and stop, "promiscuous" start, "forward"), then port names. It says what became of
+// it in a line of JSON;
 // but for "start" it waits then.
 import { openEngine } from '../../dist/lib/index.js';
 
@@ -19,6 +20,12 @@ try {
       group: '0',
     }));
     await engine.run(jobs);
+  }
+  if (what === 'promiscuous') {
+    for (const port of ports) {
+      port.setPromiscuous(true);
+      await port.start();
+    }
   }
   if (what === 'start') {
     for (const port of ports) await port.start();

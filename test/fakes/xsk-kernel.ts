@@ -18,6 +18,7 @@ const AT = {
   txMap: 0x2_1000,
   rxCounters: 0x2_2000,
   txCounters: 0x2_2400,
+  refusal: 0x2_2800,
 };
 /** As the kernel of x64 lays a ring out: each index on a cache line of its own, the descriptors on the page's next. */
 const RING = { producer: 0, consumer: 64, flags: 128, descriptors: 192 };
@@ -190,7 +191,10 @@ export class XskWorld {
 
   makeTx(): TxQueue {
     const rings = { ...flat('tx', this.tx.place), ...flat('completion', this.completion.place) };
-    return makeTxQueue(this.plan('tx', AT.txCounters, TX_NAMES, { ...rings, map: AT.txMap }), this.context);
+    return makeTxQueue(
+      this.plan('tx', AT.txCounters, TX_NAMES, { ...rings, map: AT.txMap, refusal: AT.refusal }),
+      this.context,
+    );
   }
 
   private plan(
@@ -253,6 +257,11 @@ export class XskWorld {
     const { errno, sends } = this.answers.shift() ?? { errno: 0, sends: Number.POSITIVE_INFINITY };
     this.send(sends);
     return errno;
+  }
+
+  /** The error number that the tx queue left for the control half. */
+  get refusal(): number {
+    return new Int32Array(this.memory, AT.refusal, 1)[0];
   }
 
   get counters(): { rx: Record<string, number>; tx: Record<string, number> } {

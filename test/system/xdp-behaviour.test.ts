@@ -43,7 +43,7 @@ function flood(from: Wire, to: Wire, seconds = 30): ChildProcess {
 }
 
 const native = loadNative();
-const BPF = { nextProgram: 11, nextMap: 12 };
+const BPF = { nextProgram: 11, nextMap: 12, infoByFd: 15, linkById: 30, nextLink: 31, detachLink: 34 };
 
 /** Ids of the programs, or maps, that the kernel has. */
 function bpfIds(command: number): number[] {
@@ -59,6 +59,26 @@ function bpfIds(command: number): number[] {
     ids.push(view.getUint32(4, true));
     view.setUint32(0, view.getUint32(4, true), true);
   }
+}
+
+/** Takes the program off interface `index`, whoever attached it by a link: what `bpftool link detach` does. */
+function detachByForce(index: number): void {
+  const TYPE_XDP = 6;
+  for (const id of bpfIds(BPF.nextLink)) {
+    const fd = native.bpf(BPF.linkById, new Uint8Array(Uint32Array.of(id, 0, 0).buffer));
+    try {
+      const info = new Uint8Array(64);
+      const attr = new Uint8Array(Uint32Array.of(fd, info.length, 0, 0).buffer);
+      native.bpf(BPF.infoByFd, attr, [[8, info]]);
+      const [type, , , , ifindex] = new Uint32Array(info.buffer);
+      if (type !== TYPE_XDP || ifindex !== index) continue;
+      native.bpf(BPF.detachLink, new Uint8Array(Uint32Array.of(fd).buffer));
+      return;
+    } finally {
+      native.close(fd);
+    }
+  }
+  throw new Error(`no link to interface ${index}`);
 }
 
 /** A process with an engine; resolves to what it said. */
@@ -316,6 +336,38 @@ testAsRoot('An interface with another XDP program is refused, and the error name
   }
 });
 
+testAsRoot(
+  'A program that somebody takes off by force, or replaces, is missed within a second: the port says so, and can be had again',
+  async () => {
+    for (const replaced of [false, true]) {
+      const [a, b] = [wire(1), wire(2)];
+      const of = await bridge(a, b);
+      const errors: (Error & { code?: string })[] = [];
+      of.engine.ports.get(of.names[0])!.on('error', (error) => errors.push(error));
+      expect(await a.run(`ping -c 3 -i 0.2 -W 1 ${b.address}`)).toContain(' 0% packet loss');
+      await sleep(1000);
+      expect(errors).toEqual([]);
+      const index = Number(sh(`cat /sys/class/net/${a.name}/ifindex`));
+      detachByForce(index);
+      const map = replaced ? createXskMap(native, 1) : -1;
+      const other = replaced ? loadXdp(native, redirectProgram(map, [], XDP.pass), { frags: false }) : -1;
+      const link = replaced ? attachXdp(native, other, index, ATTACH_MODE.native) : -1;
+      const ms = await waitFor('it is missed', () => errors.length > 0);
+      await of.engine.close(of.engine.ports.get(of.names[0])!);
+      for (const fd of [link, other, map]) if (fd >= 0) native.close(fd);
+      expect(errors.map(({ code }) => code)).toEqual(['XDP_DETACHED']);
+      expect(ms).toBeLessThan(1000);
+      expect(errors[0]!.message).toContain(replaced ? 'is there instead' : 'taken off');
+      expect((await of.run.stop()).ledger.errors).toEqual([]);
+      await of.engine.close();
+      // It can be had again.
+      const again = await openEngine({ frames: 8192 });
+      await (await again.open(`xdp:${a.name}`)).start();
+      await again.close();
+    }
+  },
+);
+
 testAsRoot('A second engine on the same interface is refused; when the first has gone it gets it', async () => {
   const a = wire(1);
   const first = await openEngine({ frames: 4096 });
@@ -395,10 +447,40 @@ testAsRoot(
   30_000 + KILLS * 3000,
 );
 
-testAsRoot('Promiscuous mode lasts as long as the port, and ends with a killed process', async () => {
+const promiscuityOf = ({ name }: Wire): number =>
+  (JSON.parse(sh(`ip -d -j link show dev ${name}`)) as [{ promiscuity: number }])[0].promiscuity;
+
+/** Of an interface and of its other end: what a program, or we, could have changed. */
+function settingsOf({ name, space }: Wire): string[] {
+  return ['-k', '-l'].flatMap((what) => [
+    sh(`ethtool ${what} ${name}`),
+    sh(`ip netns exec ${space} ethtool ${what} eth0`),
+  ]);
+}
+
+testAsRoot('Channels, offloads and promiscuous mode are as they were, after a stop and after SIGKILL', async () => {
+  const a = wire(1, { queues: 2 });
+  const before = settingsOf(a);
+  const engine = await openEngine({ frames: 8192 });
+  const port = await engine.open(`xdp:${a.name}`, { promiscuous: true, rxQueues: 2 });
+  await port.start();
+  await port.stop();
+  await engine.close();
+  expect([settingsOf(a), promiscuityOf(a)]).toEqual([before, 0]);
+  const { child, said } = await start(['promiscuous', `xdp:${a.name}`]);
+  expect(said).toEqual({ ok: true });
+  expect(promiscuityOf(a)).toBe(1);
+  const exited = once(child, 'exit');
+  child.kill('SIGKILL');
+  await exited;
+  await waitFor('it takes frames for itself only', () => promiscuityOf(a) === 0, 100);
+  await waitFor('its program has gone', () => !sh(`ip link show dev ${a.name}`).includes('xdp'), 100);
+  expect(settingsOf(a)).toEqual(before);
+});
+
+testAsRoot('Promiscuous mode lasts as long as the port is started', async () => {
   const a = wire(1);
-  const promiscuity = () =>
-    (JSON.parse(sh(`ip -d -j link show dev ${a.name}`)) as [{ promiscuity: number }])[0].promiscuity;
+  const promiscuity = () => promiscuityOf(a);
   const engine = await openEngine({ frames: 8192 });
   const port = await engine.open(`xdp:${a.name}`, { promiscuous: true });
   expect(promiscuity()).toBe(0);

@@ -2,7 +2,7 @@
 import { makeCounters } from '../../arena/counters.ts';
 import { type Attached, asXskDevio, XSK_API, type XskDevio } from '../../devios/xsk.ts';
 import type { RingSizes, Xsk } from '../../devios/xsk-socket.ts';
-import { DevioError, PortError } from '../../errors.ts';
+import { DevioError } from '../../errors.ts';
 import { type Device, type Driver, FRAMEWORK_API } from '../../framework/types.ts';
 import type { Link } from '../../netlink/rtnetlink.ts';
 import { planQueue, queueModule, times } from '../../pktio/memory-port.ts';
@@ -19,7 +19,9 @@ import type {
   Queues,
 } from '../../pktio/types.ts';
 import { type QueuePlan, TX } from '../../queue.ts';
+import { type Death, deathOf, grantGone, interfaceGone } from './death.ts';
 import { checkFit, type Fit, needsSeveral, tooLarge } from './fit.ts';
+import { Liveness } from './liveness.ts';
 import { checksumNote, isSoftware, largeNote, modeNote, offloadNote, shareNote } from './notes.ts';
 import { FRAME, placeData, XDP_RX_NAMES, XDP_TX_NAMES } from './places.ts';
 import { XDP_MAX_SEGMENTS } from './regs.ts';
@@ -35,6 +37,9 @@ class XdpDevice implements PortDevice {
   private offsets: number[] = [];
   private attached: Attached | undefined;
   private events: PortEvents | undefined;
+  private liveness: Liveness | undefined;
+  /** Where tx queues leave error numbers for it. */
+  private refusals: number[] = [];
   /** Of sockets that are closed. */
   private kernelCounters: Counters = {};
 
@@ -68,10 +73,10 @@ class XdpDevice implements PortDevice {
 
   attach(events: PortEvents): void {
     this.events = events;
-    this.devio.onLost((why) => events.error(grantLost(this.name, why), true));
+    this.devio.onLost((why) => this.die(grantGone(why)));
     let status = this.link().status;
     this.devio.watch((link, why) => {
-      if (link === undefined) events.error(lost(this.name, why), true);
+      if (link === undefined) this.die(interfaceGone(why));
       else events.settings?.({ mtu: link.mtu, mac: link.mac });
       const now = this.link();
       if (now.status !== status) events.link(now);
@@ -94,10 +99,19 @@ class XdpDevice implements PortDevice {
       this.teardown();
       throw error;
     }
-    return {
+    const queues = {
       rx: times(config.rxQueues, (i) => this.rxHandle(i, config)),
       tx: times(config.txQueues, (i) => this.txHandle(i, config)),
     };
+    const { memory } = this.devio;
+    const { sockets, refusals } = this;
+    const asks = { link: () => this.devio.link(), refresh: () => this.devio.refresh() };
+    this.liveness = new Liveness({ memory, sockets, refusals, ...asks }, (death) => this.die(death));
+    return queues;
+  }
+
+  private die(death: Death): void {
+    this.events?.error(deathOf(this.name, death), true);
   }
 
   /** Packets that do not fit a frame come in several. */
@@ -124,11 +138,15 @@ class XdpDevice implements PortDevice {
     return this.devio.options.fillChecksums ?? (this.attached?.mode === 'skb' || isSoftware(this.interface()));
   }
 
-  /** A map with a byte per frame of the pool: what of a queue's the kernel has. */
-  private map(): number {
-    const offset = this.devio.allocate(this.devio.frames.plan.count);
+  private allocate(bytes: number): number {
+    const offset = this.devio.allocate(bytes);
     this.offsets.push(offset);
     return offset;
+  }
+
+  /** A map with a byte per frame of the pool: what of a queue's the kernel has. */
+  private map(): number {
+    return this.allocate(this.devio.frames.plan.count);
   }
 
   private common(map: number): Record<string, number> {
@@ -155,7 +173,9 @@ class XdpDevice implements PortDevice {
     const { rings, fd, budget } = this.sockets[index];
     const map = this.map();
     const places = { ...placeData('tx', rings.tx), ...placeData('completion', rings.completion) };
-    const data = { ...this.common(map), ...places, budget };
+    const refusal = this.allocate(4);
+    this.refusals.push(refusal);
+    const data = { ...this.common(map), ...places, budget, refusal };
     const plan = this.plan('tx', index, config, fd, data, XDP_TX_NAMES);
     const held = () => this.inKernel(map, FRAME.sending);
     const clear = () => {
@@ -194,6 +214,8 @@ class XdpDevice implements PortDevice {
 
   /** After this the kernel neither writes into frames of ours nor reads them: they can be given to others. */
   private silence(): void {
+    this.liveness?.stop();
+    this.liveness = undefined;
     this.devio.detach();
     this.kernelCounters = this.extraStats();
     for (const xsk of this.sockets) this.devio.closeQueue(xsk);
@@ -204,6 +226,7 @@ class XdpDevice implements PortDevice {
     this.silence();
     for (const offset of this.offsets) this.devio.free(offset);
     this.offsets = [];
+    this.refusals = [];
     this.attached = undefined;
     this.askPromiscuous(false);
   }
@@ -250,25 +273,9 @@ class XdpDevice implements PortDevice {
 
   private interface(): Link {
     const link = this.devio.link();
-    if (link === undefined) throw lost(this.name, 'nobody knows where');
+    if (link === undefined) throw deathOf(this.name, interfaceGone('nobody knows where'));
     return link;
   }
-}
-
-function lost(name: string, why: string): PortError {
-  return new PortError('PORT_LOST', {
-    what: `port xdp:${name}`,
-    why: `its interface has gone: ${why}`,
-    fix: 'open it again when it is back',
-  });
-}
-
-function grantLost(name: string, why: string): PortError {
-  return new PortError('GRANT_LOST', {
-    what: `port xdp:${name}`,
-    why,
-    fix: 'start linecard grant again, then open the port again',
-  });
 }
 
 /** Makes the driver. */

@@ -172,6 +172,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   ];
   const doneMask = completion.size - 1;
   const { base, umemBytes, frameShift, budget } = data;
+  const refusal = data.refusal >>> 2;
   const inFrame = (1 << frameShift) - 1;
   const frameSize = 1 << frameShift;
   const span = plan.maxLength - MIN_FRAME_LENGTH;
@@ -222,7 +223,11 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       if (now === words[txProducer]) break;
       // No error and no progress: the interface has fewer queues by now, and the kernel says nothing about it.
       if (error === KICK.ok && now === before) break;
-      if (error !== KICK.busy && error !== KICK.again && error !== KICK.ok) break;
+      if (error !== KICK.busy && error !== KICK.again && error !== KICK.ok) {
+        // The control half looks at what no other call will mend (liveness.ts).
+        if (error !== KICK.netDown && error !== KICK.noBuffers) words[refusal] = error;
+        break;
+      }
       reclaim();
     }
   }

@@ -10,7 +10,7 @@ const ARRIVING = [13, 9000];
 /** Lengths that a burst begins with: too short, longer than a frame, of a packet that goes on, or has no first segment. */
 const LEAVING = [13, 9000, MORE + 60, MORE];
 /** What a kick may answer. */
-const ANSWERS = [KICK.ok, KICK.ok, KICK.busy, KICK.again, KICK.netDown];
+const ANSWERS = [KICK.ok, KICK.ok, KICK.busy, KICK.again, KICK.netDown, KICK.noDevice];
 
 /**
  * Packets whose checksums were left to hardware, and others, as [offset, value] pairs of 16 bits: their addresses are all
@@ -115,7 +115,12 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
   });
   const plans = {
     rx: make('rx', { ...placeData('rx', rx), ...placeData('fill', fill), ...flags }),
-    tx: make('tx', { ...placeData('tx', tx), ...placeData('completion', completion), budget: 48 }),
+    tx: make('tx', {
+      ...placeData('tx', tx),
+      ...placeData('completion', completion),
+      budget: 48,
+      refusal: context.scratch(4),
+    }),
   };
 
   /** As if the kernel had dropped what came: nothing has arrived, and it has few frames left. They are free again. */

@@ -23,6 +23,7 @@ function makeKernel({ mtu = 9000, sg = true, frags = true, options = {} as Parti
     queues: () => 2,
     channels: () => undefined,
     watch: () => {},
+    refresh: async () => {},
     onLost: () => {},
     allocate(bytes: number) {
       const at = next;
@@ -39,7 +40,16 @@ function makeKernel({ mtu = 9000, sg = true, frags = true, options = {} as Parti
     async openQueue(queue: number, _: unknown, several: boolean): Promise<Xsk> {
       log.push(`open ${queue} ${several}`);
       const rings = { rx: place, tx: place, fill: place, completion: place };
-      const common = { fd: 9, queue, zeroCopy: false, budget: 32, rings, statistics: () => ({}), close: () => {} };
+      const common = {
+        fd: 9,
+        queue,
+        zeroCopy: false,
+        budget: 32,
+        rings,
+        failure: () => 0,
+        statistics: () => ({}),
+        close: () => {},
+      };
       return { ...common, multiBuffer: several && sg };
     },
     closeQueue: ({ queue }: Xsk) => void log.push(`close ${queue}`),

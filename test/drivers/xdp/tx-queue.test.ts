@@ -7,6 +7,8 @@ const EBUSY = 16;
 const ENXIO = 6;
 const ENETDOWN = 100;
 const ENOBUFS = 105;
+const EINVAL = 22;
+const EOPNOTSUPP = 95;
 
 test('Frames leave in order, and are free again when the kernel has completed them', () => {
   const world = new XskWorld();
@@ -195,6 +197,37 @@ test('A kernel that sends nothing, and calls that no error, is asked once per ki
   expect(world.calls.tx).toBe(1);
   tx.kick();
   expect([world.calls.tx, tx.reclaim()]).toEqual([2, 1]);
+});
+
+test.each([
+  ['EINVAL', EINVAL],
+  ['EOPNOTSUPP', EOPNOTSUPP],
+  ['ENXIO', ENXIO],
+])(
+  'With %s, which no other call mends, one call is made per kick, nothing is lost, and the control half is told',
+  (_, errno) => {
+    const world = new XskWorld();
+    const tx = world.makeTx();
+    tx.transmit(world.burstOf(60, 61), 0, 2);
+    for (let i = 0; i < 3; i++) world.answers.push({ errno, sends: 0 });
+    for (let i = 0; i < 3; i++) tx.kick();
+    expect([world.calls.tx, world.refusal]).toEqual([3, errno]);
+    expect([tx.reclaim(), inFlightOf(world.counters.tx)]).toEqual([2, 2]);
+  },
+);
+
+test.each([
+  ['EAGAIN', EAGAIN],
+  ['EBUSY', EBUSY],
+  ['ENETDOWN', ENETDOWN],
+  ['ENOBUFS', ENOBUFS],
+])('%s passes: the control half is not told', (_, errno) => {
+  const world = new XskWorld();
+  const tx = world.makeTx();
+  tx.transmit(world.burstOf(60), 0, 1);
+  world.answers.push({ errno, sends: 0 });
+  tx.kick();
+  expect(world.refusal).toBe(0);
 });
 
 test.each([
