@@ -22,6 +22,9 @@ const VIEWS = /^lib\/arena\/(counters|frame-stack|frames-plan|gate|lengths|order
 const NATIVE = /^native\/index\.ts$/;
 const FRAMEWORK = /^lib\/framework\//;
 const KERNEL = /^lib\/(bpf|netlink|pci)\//;
+/** What a driver of a PCI function and its devio say to each other, and configuration space. */
+const PCI_CONTRACT = /^lib\/pci\/(devio|config-space)\.ts$/;
+const VFIO = /^lib\/vfio\//;
 const UNIX = /^lib\/unix\//;
 const CAPTURE = /^lib\/capture\//;
 const PKTIO = /^lib\/pktio\//;
@@ -53,7 +56,7 @@ const LAYERS: readonly Layer[] = [
   {
     name: 'virtio',
     files: VIRTIO_CONTROL,
-    may: [VIRTIO_CONTROL, ERRORS],
+    may: [VIRTIO_CONTROL, ERRORS, PCI_CONTRACT, LAYOUT],
     types: [ARENA, FRAMEWORK],
   },
   {
@@ -73,7 +76,9 @@ const LAYERS: readonly Layer[] = [
     types: [ARENA],
   },
   { name: 'framework', files: FRAMEWORK, may: [FRAMEWORK, ERRORS], types: [/^lib\/pktio\/types\.ts$/, QUEUE] },
+  { name: 'PCI contract', files: PCI_CONTRACT, may: [PCI_CONTRACT, ERRORS], types: [ARENA, FRAMEWORK, LAYOUT] },
   { name: 'kernel interfaces', files: KERNEL, may: [KERNEL, ERRORS, WIRE], types: [NATIVE] },
+  { name: 'vfio', files: VFIO, may: [VFIO, KERNEL, ERRORS], types: [NATIVE] },
   { name: 'unix sockets', files: UNIX, may: [UNIX, ERRORS, NATIVE] },
   { name: 'captures', files: CAPTURE, may: [CAPTURE, ERRORS] },
   {
@@ -85,7 +90,10 @@ const LAYERS: readonly Layer[] = [
   {
     name: 'devios',
     files: DEVIOS,
-    may: [DEVIOS, FRAMEWORK, ARENA, ERRORS, KERNEL, UNIX, TABLES, VIRTIO_CONTROL, VHOST_USER, WIRE],
+    may: [
+      ...[DEVIOS, FRAMEWORK, ARENA, ERRORS, LAYOUT, KERNEL, VFIO, UNIX, TABLES],
+      ...[VIRTIO_CONTROL, VHOST_USER, WIRE],
+    ],
     types: [NATIVE, DRIVERS],
   },
   { name: 'ports', files: PKTIO, may: [PKTIO, VIEWS, ERRORS, QUEUE, WIRE], types: [FRAMEWORK, DEVIOS] },
@@ -94,7 +102,7 @@ const LAYERS: readonly Layer[] = [
     files: DRIVERS,
     may: [
       ...[DRIVERS, DEVIOS, FRAMEWORK, ARENA, PKTIO, CAPTURE, ERRORS, LAYOUT, QUEUE, WIRE],
-      ...[VIRTIO_CONTROL, VHOST_CONTRACT],
+      ...[VIRTIO_CONTROL, VHOST_CONTRACT, PCI_CONTRACT],
     ],
     types: [NATIVE, KERNEL, VHOST_USER],
   },

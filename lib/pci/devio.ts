@@ -3,6 +3,7 @@
  * device reaches memory, which a driver sees only as addresses. Control half.
  */
 import type { FramePool } from '../arena/frame-pool.ts';
+import { DevioError } from '../errors.ts';
 import type { Api, Devio } from '../framework/types.ts';
 import type { Registers } from '../layout.ts';
 import type { ConfigSpace } from './config-space.ts';
@@ -86,4 +87,17 @@ export interface PciDevio extends Devio {
    */
   readonly frameAddresses: number;
   watch(events: PciEvents): void;
+}
+
+/** Returns `devio` as what its api says it is. Throws `WRONG_DEVIO` when a driver was given another kind. */
+export function asPciDevio(devio: Devio): PciDevio {
+  const { name, version } = devio.api;
+  for (const api of [IOMMU_API, NOMMU_API]) {
+    if (name === api.name && version === api.version) return devio as PciDevio;
+  }
+  throw new DevioError('WRONG_DEVIO', {
+    what: `devio ${name} ${version}`,
+    why: `the driver needs ${IOMMU_API.name} ${IOMMU_API.version} or ${NOMMU_API.name} ${NOMMU_API.version}`,
+    fix: 'let the framework match drivers and devios',
+  });
 }
