@@ -12,9 +12,10 @@ export interface Native {
   unmap(arena: Uint8Array, offset: number, length: number): void;
   /**
    * Maps part of a peer's file over whole pages of a window, to read and write; returns a guard. Whoever may truncate the
-   * file cannot end this process by it: the mapping reads zeros from then on, and `peerFaulted` says so.
+   * file cannot end this process by it: the mapping reads zeros from then on, and `peerFaulted` says so. With `ones` it is
+   * a device's registers, which read ones once the device has gone.
    */
-  mapPeer(window: Uint8Array, offset: number, length: number, fd: number, fdOffset: number): number;
+  mapPeer(window: Uint8Array, offset: number, length: number, fd: number, fdOffset: number, ones?: boolean): number;
   /** Puts zeroed memory over what `mapPeer` mapped. Nobody may be using it any more. */
   unmapPeer(window: Uint8Array, offset: number, length: number, guard: number): void;
   /** Whether something of the mapping was missing when it was used. */
@@ -65,7 +66,8 @@ export interface Native {
   /** Has the kernel fill an AF_XDP rx ring. Returns 0 or an errno; never throws. */
   kickRx(fd: number): number;
   bpf(command: number, attr: Uint8Array, pointers?: readonly Pointer[]): number;
-  ioctl(fd: number, request: number, argument: Uint8Array, pointers?: readonly Pointer[]): number;
+  /** `argument`: a structure, or a number that is the argument itself. */
+  ioctl(fd: number, request: number, argument: Uint8Array | number, pointers?: readonly Pointer[]): number;
   readonly UnixSocket: new (fd: number) => NativeUnixSocket;
   /** Pins the calling thread to one cpu. */
   setAffinity(cpu: number): void;

@@ -4,7 +4,7 @@
  * a non-negative int32; kernel rings and register windows lie above. See docs/adr/0001-arena.md.
  */
 import { type Native, syscallOf } from '../../native/index.ts';
-import { ArenaError } from '../errors.ts';
+import { ArenaError, type ErrorDetail } from '../errors.ts';
 import { memoryAvailable } from './available.ts';
 import { memoryRefused, noHugePages, noMemory, reasonOf } from './failures.ts';
 import { Heap } from './heap.ts';
@@ -42,6 +42,22 @@ export interface MemoryOptions {
   readonly align?: number;
 }
 
+/** A part of a device's registers that may be mapped. */
+export interface Area {
+  /** From the first register, in bytes: whole pages. */
+  readonly at: number;
+  readonly length: number;
+  /** Where it is in the file. */
+  readonly fdOffset: number;
+}
+
+/** Part of a segment that may vanish, and the addon's guard of it. */
+interface Guarded {
+  readonly offset: number;
+  readonly length: number;
+  readonly guard: number;
+}
+
 const roundUp = (n: number, unit: number): number => Math.ceil(n / unit) * unit;
 
 /** One arena. Close it last: after the workers have left and the devices have stopped. */
@@ -53,6 +69,7 @@ export class Arena {
   readonly native: Native;
   private readonly zones: Record<Zone, Ranges>;
   private readonly segments = new Map<number, Segment>();
+  private readonly guarded = new Map<Segment, readonly Guarded[]>();
   private readonly heap: Heap;
   private open = true;
 
@@ -141,17 +158,47 @@ export class Arena {
       this.native.mapFd(this.u8, offset, whole, fd, fdOffset, options.writable);
     } catch (cause) {
       this.zones.window.give(offset);
-      throw new ArenaError(
-        'MAP_FAILED',
-        {
-          what: `mapping ${length} bytes of fd ${fd} at ${fdOffset}`,
-          why: reasonOf(cause),
-          fix: 'check that the range begins on a page and exists in the file, and that it was opened for this access',
-        },
-        { cause, detail: { fd, fdOffset, length } },
-      );
+      const fix =
+        'check that the range begins on a page and exists in the file, and that it was opened for this access';
+      throw mapFailed(`mapping ${length} bytes of fd ${fd} at ${fdOffset}`, cause, fix, { fd, fdOffset, length });
     }
     return this.remember({ offset, length: whole, zone: 'window', fd: -1, huge: false });
+  }
+
+  /**
+   * Maps `areas` of a device's registers, `bytes` altogether, into the window zone; what lies between them reads zeros. The
+   * fd stays the caller's. When the device is pulled, they read ones: see `vanished`. Throws `MAP_FAILED`, `ARENA_FULL`,
+   * `BAD_SIZE`.
+   */
+  mapRegisters(fd: number, bytes: number, areas: readonly Area[]): Segment {
+    this.requireOpen();
+    checkSize(bytes, PAGE);
+    const length = roundUp(bytes, PAGE);
+    const segment = { offset: this.zones.window.take(length), length, zone: 'window', fd: -1, huge: false } as const;
+    const guarded: Guarded[] = [];
+    try {
+      for (const area of areas) {
+        const part = { offset: segment.offset + area.at, length: roundUp(area.length, PAGE) };
+        checkInside(segment, part);
+        const guard = this.native.mapPeer(this.u8, part.offset, part.length, fd, area.fdOffset, true);
+        guarded.push({ ...part, guard });
+      }
+    } catch (cause) {
+      this.release(guarded);
+      this.zones.window.give(segment.offset);
+      throw mapFailed(`mapping ${bytes} bytes of registers of fd ${fd}`, cause, 'check that the device is still there');
+    }
+    this.guarded.set(segment, guarded);
+    return this.remember(segment);
+  }
+
+  /** Whether registers were used when they were not there any more. */
+  vanished(segment: Segment): boolean {
+    return (this.guarded.get(segment) ?? []).some(({ guard }) => this.native.peerFaulted(guard));
+  }
+
+  private release(guarded: readonly Guarded[]): void {
+    for (const { offset, length, guard } of guarded) this.native.unmapPeer(this.u8, offset, length, guard);
   }
 
   /** Takes a segment out: anonymous memory over it, then its memfd is closed. Quiesce the device first. */
@@ -165,6 +212,8 @@ export class Arena {
     }
     this.segments.delete(segment.offset);
     try {
+      this.release(this.guarded.get(segment) ?? []);
+      this.guarded.delete(segment);
       this.native.unmap(this.u8, segment.offset, segment.length);
       // Only now: what could not be unmapped must not be given to anybody else.
       this.zones[segment.zone].give(segment.offset);
@@ -218,4 +267,13 @@ export class Arena {
     if (this.open) return;
     throw new ArenaError('ARENA_CLOSED', { what: 'arena', why: 'it has been closed', fix: 'open a new engine' });
   }
+}
+
+function mapFailed(what: string, cause: unknown, fix: string, detail: ErrorDetail = {}): ArenaError {
+  return new ArenaError('MAP_FAILED', { what, why: reasonOf(cause), fix }, { cause, detail });
+}
+
+function checkInside(segment: Segment, part: { readonly offset: number; readonly length: number }): void {
+  if (part.offset >= segment.offset && part.offset + part.length <= segment.offset + segment.length) return;
+  throw new RangeError(`an area ends outside of the ${segment.length} bytes that there are`);
 }

@@ -2,6 +2,7 @@
 import type { Arena } from '../arena/arena.ts';
 import { DevioError } from '../errors.ts';
 import { type Api, type Device, type Devio, type DevioProvider, FRAMEWORK_API } from '../framework/types.ts';
+import { doAll } from './do-all.ts';
 
 /** What drivers ask for. */
 export const MEMORY_API: Api = { name: 'devio-memory', version: 1 };
@@ -108,19 +109,6 @@ class ArenaMemory implements MemoryDevio {
     this.fds.clear();
     doAll([...offsets.map((offset) => () => arena.free(offset)), ...fds.map((fd) => () => native.close(fd))]);
   }
-}
-
-/** Takes all `steps`, whatever becomes of the others, then throws the first error if there was one. */
-function doAll(steps: readonly (() => void)[]): void {
-  const errors: unknown[] = [];
-  for (const step of steps) {
-    try {
-      step();
-    } catch (error) {
-      errors.push(error);
-    }
-  }
-  if (errors.length > 0) throw errors[0];
 }
 
 /** Makes the provider for the devices of one enumerator api (memory ports, files): nothing there can refuse. */

@@ -1,13 +1,13 @@
 /** devio `devio-vhost-user`: a virtio device behind a vhost-user socket, whose front end we are. Control half. */
-import type { Arena, Segment } from '../arena/arena.ts';
+import type { Arena } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
-import { Heap } from '../arena/heap.ts';
 import { DevioError } from '../errors.ts';
 import { type Api, type Device, type Devio, type DevioProvider, FRAMEWORK_API } from '../framework/types.ts';
 import { macOf, unwantedFeatures } from '../vhost-user/local.ts';
 import { FrontEndTransport } from '../vhost-user/transport.ts';
 import type { VirtioDevio } from '../virtio/transport.ts';
 import { parseMac } from '../wire/mac.ts';
+import { SharedHeap } from './shared-heap.ts';
 
 /** What drivers ask for. */
 export const VHOST_USER_API: Api = { name: 'devio-vhost-user', version: 1 };
@@ -37,8 +37,7 @@ class FrontEndDevio implements VirtioDevio {
   private readonly arena: Arena;
   private readonly offsets = new Set<number>();
   /** Rings, in memory of their own: the back end sees it whole. */
-  private readonly shared: Heap;
-  private readonly segments = new Set<Segment>();
+  private readonly shared: SharedHeap;
   private closed = false;
 
   constructor(arena: Arena, frames: FramePool, { facts }: Device, replyMs: number) {
@@ -46,23 +45,13 @@ class FrontEndDevio implements VirtioDevio {
     this.memory = arena.memory;
     this.frames = frames;
     this.wishes = facts;
-    this.shared = new Heap({
-      map: (bytes, align) => {
-        const segment = arena.mapMemory(bytes, { align });
-        this.segments.add(segment);
-        return segment;
-      },
-      unmap: (segment) => {
-        this.segments.delete(segment);
-        arena.unmap(segment);
-      },
-      zero: (offset, bytes) => arena.u8.fill(0, offset, offset + bytes),
-    });
+    // The transport shows what there is whenever a queue starts.
+    this.shared = new SharedHeap(arena, { show: () => {}, hide: () => {} });
     const path = String(facts.path);
     const mac = typeof facts.mac === 'string' ? parseMac(facts.mac) : macOf(`virtio-user:${path}`);
     const means = {
       native: arena.native,
-      segments: () => [frames.segment, ...this.segments],
+      segments: () => [frames.segment, ...this.shared.segments()],
       openMs: Number(facts.wait) * 1000,
       replyMs,
     };
@@ -106,9 +95,7 @@ class FrontEndDevio implements VirtioDevio {
     this.transport.close();
     for (const offset of this.offsets) this.arena.free(offset);
     this.offsets.clear();
-    this.shared.clear();
-    for (const segment of this.segments) this.arena.unmap(segment);
-    this.segments.clear();
+    this.shared.close();
   }
 }
 

@@ -2,6 +2,7 @@
 import { loadNative } from '../../native/index.ts';
 import { Arena } from '../arena/arena.ts';
 import { FramePool } from '../arena/frame-pool.ts';
+import { iommuDevio } from '../devios/iommu.ts';
 import { memoryDevio } from '../devios/memory.ts';
 import { vhostDevio } from '../devios/vhost.ts';
 import { vhostUserDevio } from '../devios/vhost-user.ts';
@@ -16,6 +17,7 @@ import { xdpDriver } from '../drivers/xdp/device.ts';
 import { FILE_ENUMERATOR_API, fileClass } from '../enumerators/file.ts';
 import { MEMORY_ENUMERATOR_API, memoryClass } from '../enumerators/memory.ts';
 import { NETDEV_ENUMERATOR_API, NetdevTable, netdevClass } from '../enumerators/netdev.ts';
+import { PCI_ENUMERATOR_API, PciTable, pciClass } from '../enumerators/pci.ts';
 import { SOCKET_ENUMERATOR_API, socketClass } from '../enumerators/socket.ts';
 import { PlanError, PortError } from '../errors.ts';
 import { Framework } from '../framework/framework.ts';
@@ -76,11 +78,13 @@ export class Engine {
     const { arena } = means;
     const pcap = pcapDriver({ flock: (fd, shared) => arena.native.flock(fd, shared) });
     const netdevs = new NetdevTable(arena.native);
-    for (const enumeratorClass of [memoryClass(), fileClass(), netdevClass(netdevs), socketClass()])
-      this.framework.registerClass(enumeratorClass);
+    const functions = new PciTable({ native: arena.native });
+    const classes = [memoryClass(), fileClass(), netdevClass(netdevs), socketClass(), pciClass(functions)];
+    for (const enumeratorClass of classes) this.framework.registerClass(enumeratorClass);
     for (const api of [MEMORY_ENUMERATOR_API, FILE_ENUMERATOR_API])
       this.framework.registerDevio(memoryDevio(arena, api));
     this.framework.registerDevio(xskDevio(arena, means.frames, netdevs, NETDEV_ENUMERATOR_API));
+    this.framework.registerDevio(iommuDevio(arena, means.frames, functions, PCI_ENUMERATOR_API));
     for (const make of [vhostUserDevio, vhostDevio])
       this.framework.registerDevio(make(arena, means.frames, SOCKET_ENUMERATOR_API));
     const plain = [nullDriver(), loopDriver(), pairDriver(), xdpDriver(), virtioNetDriver(), vhostDriver()];

@@ -14,7 +14,7 @@ import { type Channels, channelsOf, driverOf, rxQueueCount } from '../netlink/et
 import { Netdevs } from '../netlink/netdevs.ts';
 import { programHolder } from '../netlink/owners.ts';
 import type { Link } from '../netlink/rtnetlink.ts';
-import { badName, type PortName, parsePortName, wholeOption } from './options.ts';
+import { badName, flagOption, type PortName, parsePortName, wholeOption } from './options.ts';
 
 /** Facts are `kind`, `name`, `ifindex`, `driver`. */
 export const NETDEV_ENUMERATOR_API: Api = { name: 'netdev', version: 1 };
@@ -28,13 +28,6 @@ const OPTIONS = ['queue', 'mode', 'zero-copy', 'match', 'closed', 'busy-poll', '
 /** How often a device that was given back is tried to be added again, at each look for changes. */
 const READD_LOOKS = 40;
 const READD_MS = 50;
-
-function flag(text: string, name: PortName, key: string): boolean | undefined {
-  const value = name.options.get(key);
-  if (value === undefined) return undefined;
-  if (value === '0' || value === '1') return value === '1';
-  throw badName(text, `${key}=${value} is neither 0 nor 1`, `write ${key}=1, or leave it out`);
-}
 
 function parseGrant(text: string, name: PortName): XdpOptions['grant'] {
   const path = name.options.get('grant');
@@ -56,13 +49,13 @@ function parseOptions(text: string, name: PortName): XdpOptions {
   const match = name.options.get('match');
   return {
     mode,
-    zeroCopy: flag(text, name, 'zero-copy'),
+    zeroCopy: flagOption(text, name, 'zero-copy'),
     firstQueue: wholeOption(text, name, 'queue', 0, 0, 255),
     match: match === undefined ? [] : parseMatch(match),
-    closed: flag(text, name, 'closed') ?? false,
-    busyPoll: flag(text, name, 'busy-poll') ?? false,
+    closed: flagOption(text, name, 'closed') ?? false,
+    busyPoll: flagOption(text, name, 'busy-poll') ?? false,
     fillChecksums: checksum === undefined ? undefined : checksum === 'fill',
-    force: flag(text, name, 'force') ?? false,
+    force: flagOption(text, name, 'force') ?? false,
     grant: parseGrant(text, name),
   };
 }

@@ -52,6 +52,53 @@ export function wholeOption(
   );
 }
 
+/** A choice among a port name's options: 0 or 1. Throws `BAD_PORT_NAME` when it is something else. */
+export function flagOption(text: string, name: PortName, key: string): boolean | undefined {
+  const value = name.options.get(key);
+  if (value === undefined) return undefined;
+  if (value === '0' || value === '1') return value === '1';
+  throw badName(text, `${key}=${value} is neither 0 nor 1`, `write ${key}=0 or ${key}=1, or leave it out`);
+}
+
+function macOption(text: string, name: PortName, key: string): string | undefined {
+  const value = name.options.get(key);
+  if (value === undefined) return undefined;
+  const first = Number.parseInt(value.slice(0, 2), 16);
+  if (/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(value) && (first & 1) === 0 && !/^[0:]+$/.test(value))
+    return value.toLowerCase();
+  throw badName(text, `${key}=${value} is no address of one port`, 'write six bytes, such as 02:00:00:00:00:01');
+}
+
+/** An option of a port name: a flag, a number with its bounds and, unless it may be absent, its value then, or a MAC. */
+export type Option =
+  | { readonly is: 'flag'; readonly absent?: boolean }
+  | { readonly is: 'number'; readonly min: number; readonly max: number; readonly absent?: number }
+  | { readonly is: 'mac' };
+
+/** The options of a kind of port, by name. */
+export type Options = Readonly<Record<string, Option>>;
+
+function read(text: string, name: PortName, key: string, option: Option): string | number | boolean | undefined {
+  if (option.is === 'flag') return flagOption(text, name, key) ?? option.absent;
+  if (option.is === 'mac') return macOption(text, name, key);
+  if (!name.options.has(key)) return option.absent;
+  return wholeOption(text, name, key, option.absent ?? option.min, option.min, option.max);
+}
+
+/** What was asked for, by name; what was not, and has no value then, is not there. Throws `BAD_PORT_NAME`. */
+export function optionValues(
+  text: string,
+  name: PortName,
+  options: Options,
+): Record<string, string | number | boolean> {
+  const values: Record<string, string | number | boolean> = {};
+  for (const [key, option] of Object.entries(options)) {
+    const value = read(text, name, key, option);
+    if (value !== undefined) values[key] = value;
+  }
+  return values;
+}
+
 /** The error for a port name that is wrong. */
 export function badName(text: string, why: string, fix: string): PortError {
   return new PortError('BAD_PORT_NAME', { what: `port name "${text}"`, why, fix }, { detail: { port: text } });

@@ -6,7 +6,7 @@ import {
   type EnumeratorHost,
   FRAMEWORK_API,
 } from '../framework/types.ts';
-import { badName, type PortName, parsePortName, wholeOption } from './options.ts';
+import { badName, type Options, optionValues, parsePortName } from './options.ts';
 
 /** Facts are `kind`, `path`, and what was asked for, by name: flags as booleans, numbers as numbers. */
 export const SOCKET_ENUMERATOR_API: Api = { name: 'socket', version: 1 };
@@ -21,13 +21,7 @@ export const SOCKET_PORT_NAMES = [
 const MOST_PATH = 107;
 const MOST_QUEUES = 128;
 
-/** An option of a port name: a flag, a number with its bounds and, unless it may be absent, its value then, or a MAC. */
-type Option =
-  | { readonly is: 'flag'; readonly absent?: boolean }
-  | { readonly is: 'number'; readonly min: number; readonly max: number; readonly absent?: number }
-  | { readonly is: 'mac' };
-
-const COMMON: Readonly<Record<string, Option>> = {
+const COMMON: Options = {
   queues: { is: 'number', min: 1, max: MOST_QUEUES, absent: 1 },
   packed: { is: 'flag' },
   mac: { is: 'mac' },
@@ -39,7 +33,7 @@ const COMMON: Readonly<Record<string, Option>> = {
   indirect: { is: 'flag' },
 };
 
-const KINDS: Readonly<Record<string, Readonly<Record<string, Option>>>> = {
+const KINDS: Readonly<Record<string, Options>> = {
   'virtio-user': {
     ...COMMON,
     server: { is: 'flag', absent: false },
@@ -55,29 +49,6 @@ const KINDS: Readonly<Record<string, Readonly<Record<string, Option>>>> = {
   },
 };
 
-function flagOption(text: string, name: PortName, key: string): boolean | undefined {
-  const value = name.options.get(key);
-  if (value === undefined) return undefined;
-  if (value === '0' || value === '1') return value === '1';
-  throw badName(text, `${key}=${value} is neither 0 nor 1`, `write ${key}=0 or ${key}=1, or leave it out`);
-}
-
-function macOption(text: string, name: PortName, key: string): string | undefined {
-  const value = name.options.get(key);
-  if (value === undefined) return undefined;
-  const first = Number.parseInt(value.slice(0, 2), 16);
-  if (/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(value) && (first & 1) === 0 && !/^[0:]+$/.test(value))
-    return value.toLowerCase();
-  throw badName(text, `${key}=${value} is no address of one port`, 'write six bytes, such as 02:00:00:00:00:01');
-}
-
-function read(text: string, name: PortName, key: string, option: Option): string | number | boolean | undefined {
-  if (option.is === 'flag') return flagOption(text, name, key) ?? option.absent;
-  if (option.is === 'mac') return macOption(text, name, key);
-  if (!name.options.has(key)) return option.absent;
-  return wholeOption(text, name, key, option.absent ?? option.min, option.min, option.max);
-}
-
 /** The facts of a port name, or undefined when it is none of ours. Throws `BAD_PORT_NAME`. */
 export function socketFacts(text: string): DeviceFacts | undefined {
   const kind = text.slice(0, Math.max(0, text.indexOf(':')));
@@ -88,12 +59,7 @@ export function socketFacts(text: string): DeviceFacts | undefined {
   if (bytes === 0) throw badName(text, 'it names no socket', `write ${SOCKET_PORT_NAMES.join(' or ')}`);
   if (bytes > MOST_PATH || name.name.includes('\0'))
     throw badName(text, `the path has ${bytes} bytes, and ${MOST_PATH} are possible`, 'use a shorter one');
-  const facts: Record<string, string | number | boolean> = { kind, path: name.name };
-  for (const [key, option] of Object.entries(options)) {
-    const value = read(text, name, key, option);
-    if (value !== undefined) facts[key] = value;
-  }
-  return facts;
+  return { kind, path: name.name, ...optionValues(text, name, options) };
 }
 
 /** Makes the class. A device's address is its kind and path: there is one port at each end of a socket. */

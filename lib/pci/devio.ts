@@ -50,6 +50,21 @@ export interface PciEvents {
   failed(reason: string): void;
 }
 
+/** What was asked for when a port was named: its options by name. */
+export type PciWishes = Readonly<Record<string, string | number | boolean>>;
+
+/** Functions as a devio sees them: who wants which. */
+export interface PciView {
+  /** Set while somebody has asked for the function at `address` by name. */
+  wanted(address: string): PciWishes | undefined;
+  /** As `wanted`; and until `unwant` nobody else gets it. */
+  take(address: string): PciWishes | undefined;
+  /** The asking is over. */
+  unwant(address: string): void;
+  /** The function is going, or has gone: it is to be taken from whoever has it. */
+  recall(address: string): void;
+}
+
 /** An open PCI function. Opened: memory space enabled, bus master off, interrupts off, nothing reset. */
 export interface PciDevio extends Devio {
   /** `DDDD:BB:DD.F` */
@@ -58,7 +73,7 @@ export interface PciDevio extends Devio {
   readonly memory: SharedArrayBuffer;
   readonly frames: FramePool;
   /** What was asked for when the port was named, by name. */
-  readonly wishes: Readonly<Record<string, string | number | boolean>>;
+  readonly wishes: PciWishes;
   /**
    * Maps memory BAR `number`, once; the table of MSI-X vectors in it is not to be touched. Throws DevioError `NO_BAR` and
    * `MAP_FAILED`.

@@ -1,5 +1,6 @@
-// Memory of a peer: files that somebody else may truncate while they are mapped. Reading past their end is SIGBUS, which
-// would end the process: here it means that zeroed memory takes their place, and that whoever owns the mapping is told.
+// What may vanish while it is mapped: a peer's file, which its owner can truncate, and the registers of a device, which can
+// be pulled. Touching it then is SIGBUS, which would end the process: here it means that other memory takes its place
+// (zeros; of registers ones, which is what a bus reads where nobody answers), and that whoever owns the mapping is told.
 #include "linecard.h"
 
 #include <fcntl.h>
@@ -9,6 +10,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstring>
 
 namespace linecard {
 
@@ -19,6 +21,7 @@ struct Guard {
   std::atomic<uintptr_t> end{0};
   std::atomic<bool> used{false};
   std::atomic<bool> mapped{false};
+  std::atomic<bool> ones{false};
   std::atomic<bool> faulted{false};
 };
 
@@ -40,17 +43,30 @@ static Guard* GuardOf(uintptr_t address) {
   return gone;
 }
 
-// Async-signal-safe: atomics and mmap, which is a system call and nothing else.
+// Puts memory over [start, end) that reads zeros, or ones. The latter is made elsewhere and moved there in one step: no
+// other thread sees it half done. Async-signal-safe: system calls and nothing else.
+static bool Replace(uintptr_t start, uintptr_t end, bool ones) {
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  void* const place = reinterpret_cast<void*>(start);
+  if (!ones) return mmap(place, end - start, PROT_READ | PROT_WRITE, kFlags | MAP_FIXED, -1, 0) != MAP_FAILED;
+  void* const made = mmap(nullptr, end - start, PROT_READ | PROT_WRITE, kFlags, -1, 0);
+  if (made == MAP_FAILED) return false;
+  std::memset(made, 0xff, end - start);
+  if (mremap(made, end - start, end - start, MREMAP_MAYMOVE | MREMAP_FIXED, place) != MAP_FAILED) return true;
+  munmap(made, end - start);
+  return false;
+}
+
+// Async-signal-safe: atomics and `Replace`.
 static void OnBusError(int signal, siginfo_t* info, void* context) {
   const int error = errno;
   Guard* guard = GuardOf(reinterpret_cast<uintptr_t>(info->si_addr));
   if (guard != nullptr) {
     const uintptr_t start = guard->start.load(std::memory_order_acquire);
     const uintptr_t end = guard->end.load(std::memory_order_acquire);
-    constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
     // Not mapped any more: zeroed memory is there already, and the access is simply done again.
-    const bool mended = !guard->mapped.load(std::memory_order_acquire) ||
-                        mmap(reinterpret_cast<void*>(start), end - start, PROT_READ | PROT_WRITE, kFlags, -1, 0) != MAP_FAILED;
+    const bool mended =
+        !guard->mapped.load(std::memory_order_acquire) || Replace(start, end, guard->ones.load(std::memory_order_acquire));
     guard->faulted.store(true, std::memory_order_release);
     errno = error;
     if (mended) return;
@@ -77,12 +93,13 @@ static bool Install() {
   return false;
 }
 
-static int TakeGuard(uintptr_t start, uintptr_t end) {
+static int TakeGuard(uintptr_t start, uintptr_t end, bool ones) {
   for (size_t i = 0; i < guards.size(); i++) {
     Guard& guard = guards[i];
     if (guard.used.exchange(true)) continue;
     guard.end.store(0, std::memory_order_release);
     guard.faulted.store(false, std::memory_order_release);
+    guard.ones.store(ones, std::memory_order_release);
     guard.mapped.store(true, std::memory_order_release);
     guard.start.store(start, std::memory_order_release);
     guard.end.store(end, std::memory_order_release);
@@ -106,7 +123,8 @@ static Guard* GuardArgument(const Napi::CallbackInfo& info, size_t index) {
   return nullptr;
 }
 
-// mapPeer(window, offset, length, fd, fdOffset) -> guard. Not populated: a guest may have gigabytes that it never used.
+// mapPeer(window, offset, length, fd, fdOffset, ones = false) -> guard. Not populated: a guest may have gigabytes that it
+// never used. `ones`: what takes its place reads ones.
 static Napi::Value MapPeer(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const auto range = PageRange(info);
@@ -117,7 +135,7 @@ static Napi::Value MapPeer(const Napi::CallbackInfo& info) {
   if (!offset) return env.Undefined();
   if (!Install()) return ThrowErrno(env, "sigaction", errno), env.Undefined();
   const auto start = reinterpret_cast<uintptr_t>(range->address);
-  const int slot = TakeGuard(start, start + range->length);
+  const int slot = TakeGuard(start, start + range->length, info[5].ToBoolean());
   if (slot < 0) return ThrowErrno(env, "mmap", ENOMEM), env.Undefined();
   const int error = MapOver(*range, PROT_READ | PROT_WRITE, *fd, static_cast<off_t>(*offset), false);
   if (error != 0) return GiveGuard(slot), ThrowErrno(env, "mmap", error), env.Undefined();
@@ -139,7 +157,7 @@ static Napi::Value UnmapPeer(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-// peerFaulted(guard): whether something of the mapping was missing when it was used; it reads zeros since then.
+// peerFaulted(guard): whether something of the mapping was missing when it was used; it reads zeros, or ones, since then.
 static Napi::Value PeerFaulted(const Napi::CallbackInfo& info) {
   const Guard* guard = GuardArgument(info, 0);
   if (guard == nullptr) return info.Env().Undefined();

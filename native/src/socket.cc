@@ -157,16 +157,24 @@ static Napi::Value Bpf(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, static_cast<double>(result));
 }
 
-// ioctl(fd, request, struct, pointers?) -> the call's result.
+// ioctl(fd, request, struct or number, pointers?) -> the call's result.
 static Napi::Value Ioctl(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const auto fd = Fd(info, 0);
   if (!fd) return env.Undefined();
   const auto request = Unsigned(info, 1);
   if (!request) return env.Undefined();
-  const auto argument = BytesArgument(info, 2);
-  if (!argument || !WritePointers(info, 3, *argument)) return env.Undefined();
-  const int result = ioctl(*fd, static_cast<unsigned long>(*request), argument->data);
+  void* data = nullptr;
+  if (info.Length() > 2 && info[2].IsNumber()) {
+    const auto value = Unsigned(info, 2);
+    if (!value) return env.Undefined();
+    data = reinterpret_cast<void*>(static_cast<uintptr_t>(*value));
+  } else {
+    const auto argument = BytesArgument(info, 2);
+    if (!argument || !WritePointers(info, 3, *argument)) return env.Undefined();
+    data = argument->data;
+  }
+  const int result = ioctl(*fd, static_cast<unsigned long>(*request), data);
   if (result < 0) return ThrowErrno(env, "ioctl", errno), env.Undefined();
   return Napi::Number::New(env, result);
 }

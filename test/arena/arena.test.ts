@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -230,6 +230,49 @@ describe('a mapped file', () => {
     expect(codeOf(() => arena.mapFd(fd, 0, PAGE, { writable: true }))).toBe('MAP_FAILED');
     closeSync(fd);
     expect(arena.used.window).toBe(0);
+  });
+});
+
+describe('registers', () => {
+  it('are mapped in parts; between them are zeros, and ones where they have vanished', () => {
+    const arena = makeArena(64 * MIB);
+    const path = inFolder('registers');
+    writeFileSync(path, new Uint8Array(4 * PAGE).fill(7));
+    const fd = openSync(path, 'r+');
+    const areas = [
+      { at: 0, length: PAGE, fdOffset: PAGE },
+      { at: 2 * PAGE, length: 100, fdOffset: 3 * PAGE },
+    ];
+    const segment = arena.mapRegisters(fd, 3 * PAGE - 10, areas);
+    const at = (page: number) => arena.u8[segment.offset + page * PAGE + 5];
+    expect(segment).toMatchObject({ length: 3 * PAGE, zone: 'window' });
+    expect([at(0), at(1), at(2)]).toEqual([7, 0, 7]);
+    arena.u8[segment.offset + 5] = 9;
+    expect(readFileSync(path)[PAGE + 5]).toBe(9);
+    expect(arena.vanished(segment)).toBe(false);
+    truncateSync(path, 2 * PAGE);
+    expect([at(0), at(1), at(2)]).toEqual([9, 0, 255]);
+    expect(arena.vanished(segment)).toBe(true);
+    arena.unmap(segment);
+    expect([at(0), at(1), at(2)]).toEqual([0, 0, 0]);
+    expect(arena.used.window).toBe(0);
+    closeSync(fd);
+  });
+
+  it('are mapped whole or not at all', () => {
+    const arena = makeArena(64 * MIB);
+    const path = inFolder('short');
+    writeFileSync(path, new Uint8Array(PAGE));
+    const fd = openSync(path, 'r+');
+    const good = { at: 0, length: PAGE, fdOffset: 0 };
+    for (const bad of [
+      { at: PAGE, length: PAGE, fdOffset: PAGE },
+      { at: PAGE, length: 2 * PAGE, fdOffset: 0 },
+    ]) {
+      expect(codeOf(() => arena.mapRegisters(fd, 2 * PAGE, [good, bad]))).toBe('MAP_FAILED');
+      expect(arena.used.window).toBe(0);
+    }
+    closeSync(fd);
   });
 });
 

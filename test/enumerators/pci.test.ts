@@ -1,8 +1,12 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { PciTable, pciClass } from '../../lib/enumerators/pci.ts';
+import { PCI_ENUMERATOR_API, PciTable, pciClass } from '../../lib/enumerators/pci.ts';
 import { Framework } from '../../lib/framework/framework.ts';
+import { FRAMEWORK_API } from '../../lib/framework/types.ts';
 import { parseUevent } from '../../lib/pci/uevents.ts';
+import type { Pktio } from '../../lib/pktio/types.ts';
 import { loadNative } from '../../native/index.ts';
 import { FakeSysfs } from '../fakes/sysfs.ts';
 import { FakeUevents, ueventBytes } from '../fakes/uevents.ts';
@@ -88,15 +92,36 @@ describe('The pci enumerators', () => {
     await until(() => addresses().join() === '0000:04:00.0');
   });
 
-  it('end when events cannot be had: at once, or with a word to whoever listens', async () => {
-    const { kernel, failures, table } = await start();
+  it('read sysfs now and then when events cannot be had, with a word to whoever listens', async () => {
+    const { sysfs, kernel, failures, table, addresses } = await start();
     kernel.queue.push(5); // EIO
     table.look();
     expect(String(failures[0])).toContain("reading the kernel's device events");
-    const refused = new FakeUevents();
-    refused.bindError = 1;
-    const { framework } = await start(new FakeSysfs(), refused);
-    expect([framework.enumerators(), refused.open.size]).toEqual([[], 0]);
+    expect(kernel.open.size).toBe(0);
+    sysfs.add('0000:05:00.0');
+    for (let look = 0; look < 20; look++) table.look();
+    await until(() => addresses().join() === '0000:05:00.0');
+    expect(failures.length).toBe(1);
+  });
+
+  it('do without the right to hear of events', async () => {
+    const sysfs = new FakeSysfs();
+    sysfs.add('0000:03:00.0');
+    const kernel = new FakeUevents();
+    kernel.bindError = 1;
+    const { failures, addresses } = await start(sysfs, kernel);
+    expect([addresses(), kernel.open.size, failures.length]).toEqual([['0000:03:00.0'], 0, 1]);
+  });
+
+  it('are one without devices, which looks for nothing, on a machine without PCI', async () => {
+    const sysfs = new FakeSysfs();
+    rmSync(join(sysfs.root, 'bus'), { recursive: true });
+    const { framework, kernel } = await start(sysfs);
+    expect([framework.enumerators().map(({ name }) => name), framework.devices(), kernel.open.size]).toEqual([
+      ['0000'],
+      [],
+      0,
+    ]);
   });
 
   it('give back their socket, and can be started again', async () => {
@@ -115,6 +140,104 @@ describe('The pci enumerators', () => {
     framework.registerClass(pciClass(table));
     await framework.start();
     await framework.stop();
+  });
+});
+
+describe('A port name of a PCI function', () => {
+  const ADDRESS = '0000:03:00.0';
+  const API = { name: 'devio-x', version: 1 };
+
+  /** A framework with a driver and a devio that take what was asked for; what they were given is noted. */
+  async function withDriver(sysfs: FakeSysfs) {
+    const made = await start(sysfs);
+    const given: unknown[] = [];
+    const info = { version: '1.0.0', frameworkApi: FRAMEWORK_API };
+    const { table, framework } = made;
+    framework.registerDevio({
+      ...info,
+      ...{ name: 'x', api: API, backend: 'x', enumeratorApi: PCI_ENUMERATOR_API },
+      usable: ({ address }) => table.wanted(address) !== undefined || 'nobody asked for it',
+      open({ address }) {
+        given.push(table.take(address));
+        return { api: API, backend: 'x', close: () => table.unwant(address) };
+      },
+    });
+    framework.registerDriver({
+      ...info,
+      ...{ name: 'd', enumeratorClass: 'pci', ids: [{ kernelDriver: 'vfio-pci' }], devios: [API] },
+      probe: () => ({ close() {} }) as unknown as Pktio,
+    });
+    return { ...made, given };
+  }
+
+  it('gives the function to a driver, with its options, until it is released', async () => {
+    const sysfs = new FakeSysfs();
+    sysfs.add(ADDRESS, { driver: 'vfio-pci' });
+    const { framework, table, given } = await withDriver(sysfs);
+    await until(() => framework.devices().map(({ state }) => state)[0] === 'unbound');
+    const device = await framework.request('pci:03:00.0,queues=4,packed=1,mergeable=0');
+    expect([device.address, device.state]).toEqual([ADDRESS, 'bound']);
+    expect(given).toEqual([{ queues: 4, packed: true, mergeable: false }]);
+    expect(await framework.request(`pci:${ADDRESS}`).catch(({ code }) => code)).toBe('PORT_TAKEN');
+    await framework.release(device);
+    expect(table.wanted(ADDRESS)).toBeUndefined();
+    await until(() => framework.devices().map(({ state }) => state)[0] === 'unbound');
+    await framework.request(`pci:${ADDRESS}`);
+    expect(given[1]).toEqual({});
+  });
+
+  it('finds a function that was bound, or plugged in, a moment ago, and keeps it afterwards', async () => {
+    const sysfs = new FakeSysfs();
+    const { framework } = await withDriver(sysfs);
+    sysfs.add(ADDRESS, { driver: 'e1000e' });
+    const refused = framework.request(`pci:${ADDRESS}`);
+    await expect(refused).rejects.toThrow('none of its 1 device ids');
+    sysfs.unlink(`devices/pci0000:00/${ADDRESS}/driver`);
+    sysfs.link(`devices/pci0000:00/${ADDRESS}/driver`, '../../../bus/pci/drivers/vfio-pci');
+    const device = await framework.request(`pci:${ADDRESS}`);
+    await framework.release(device);
+    await until(() => framework.devices().map(({ state }) => state)[0] === 'unbound');
+  });
+
+  it('that is wrong, or nobody’s, gets an error that says what there is', async () => {
+    const sysfs = new FakeSysfs();
+    sysfs.add(ADDRESS);
+    sysfs.add('0000:04:00.0', { class: '0x010802' });
+    sysfs.add('10000:01:00.0');
+    const { framework } = await start(sysfs);
+    const answer = (name: string) => framework.request(name).catch((error: Error) => error.message);
+    expect(await answer('pci:eth0')).toContain('it has no PCI address; write pci:');
+    expect(await answer('pci:03:00.0,queues=0')).toContain('queues=0 is not a whole number from 1 to 128');
+    expect(await answer('pci:03:00.0,colour=red')).toContain('it has no option "colour=red"');
+    expect(await answer('pci:04:00.0')).toContain('0000:04:00.0 is no network controller; there are 0000:03:00.0');
+    expect(await answer('pci:20000:04:00.0')).toContain('there is no PCI function at 20000:04:00.0');
+    expect(await answer('pci:10000:01:00.0')).toContain('no driver is registered');
+  });
+
+  it('ends when the function is going: it is taken back, and its wish forgotten', async () => {
+    const sysfs = new FakeSysfs();
+    sysfs.add(ADDRESS, { driver: 'vfio-pci' });
+    const { framework, table } = await withDriver(sysfs);
+    const device = await framework.request(`pci:${ADDRESS}`);
+    sysfs.remove(ADDRESS);
+    table.recall(ADDRESS);
+    await until(() => device.state === 'removed' && framework.devices().length === 0);
+    expect(table.wanted(ADDRESS)).toBeUndefined();
+  });
+
+  it('describes the function as it is now', async () => {
+    const sysfs = new FakeSysfs();
+    sysfs.add(ADDRESS, {
+      driver: 'e1000e',
+      netif: { name: 'eth1', flags: '0x1003' },
+      resource: ['0x00000000fe000000 0x00000000fe01ffff 0x0000000000040200'],
+    });
+    const { framework } = await start(sysfs);
+    expect(await framework.details(framework.devices()[0]!)).toEqual({
+      kernelDriver: 'e1000e',
+      interfaces: ['eth1 52:54:00:00:00:01 up'],
+      bars: ['0: 131072 bytes of memory'],
+    });
   });
 });
 

@@ -1,0 +1,173 @@
+/** devio `devio-iommu`, back end `vfio`: a PCI function that an IOMMU keeps to the memory that is mapped for it. Control half. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Arena } from '../arena/arena.ts';
+import type { FramePool } from '../arena/frame-pool.ts';
+import { type Api, type Device, type DevioProvider, FRAMEWORK_API } from '../framework/types.ts';
+import { IOMMU_API, type PciView } from '../pci/devio.ts';
+import { Container, type VfioPlace } from '../vfio/container.ts';
+import { VfioDevice } from '../vfio/device.ts';
+import { type Group, othersOf } from '../vfio/group.ts';
+import { vfioKernel } from '../vfio/kernel.ts';
+import { doAll } from './do-all.ts';
+import { SharedHeap } from './shared-heap.ts';
+import { type DeviceMemory, VfioDevio } from './vfio-devio.ts';
+
+/** Where VFIO is on a Linux system. */
+export function vfioPlace(arena: Arena): VfioPlace {
+  const { native } = arena;
+  return { kernel: vfioKernel(native), sysfs: '/sys', dev: '/dev/vfio', memlock: native.memlockLimit() };
+}
+
+/**
+ * The engine's container, as long as there are devices in it. All devices share the frames, so one container maps (and
+ * locks) them once, and each device sees what each other's rings are in, too: they are all this engine's.
+ */
+class SharedContainer {
+  private readonly arena: Arena;
+  private readonly frames: FramePool;
+  private readonly place: VfioPlace;
+  private current: { readonly container: Container; users: number } | undefined;
+
+  constructor(arena: Arena, frames: FramePool, place: VfioPlace) {
+    this.arena = arena;
+    this.frames = frames;
+    this.place = place;
+  }
+
+  /** Takes a group in; the frames are mapped then. `leave` undoes it. Throws as `Container`. */
+  take(number: number): { readonly container: Container; readonly group: Group; readonly leave: () => void } {
+    this.current ??= { container: new Container(this.place, 'type1v2'), users: 0 };
+    const { current } = this;
+    const { container } = current;
+    current.users++;
+    let group: Group | undefined;
+    const leave = () =>
+      doAll([
+        // The memory first, while the container has an IOMMU to take it from.
+        () => current.users === 1 && this.forgetFrames(container),
+        () => group !== undefined && container.leave(group),
+        () => this.drop(current),
+      ]);
+    try {
+      group = container.take(number);
+      if (current.users === 1) container.map(this.frames.segment.offset, this.framesBytes());
+      return { container, group, leave };
+    } catch (error) {
+      // Whatever cannot be undone goes with the container.
+      if (group !== undefined) container.leave(group);
+      this.drop(current);
+      throw error;
+    }
+  }
+
+  private framesBytes(): Uint8Array {
+    const { offset, length } = this.frames.segment;
+    return this.arena.u8.subarray(offset, offset + length);
+  }
+
+  private forgetFrames(container: Container): void {
+    const { offset, length } = this.frames.segment;
+    container.unmap(offset, length);
+  }
+
+  private drop(current: { readonly container: Container; users: number }): void {
+    if (--current.users > 0) return;
+    this.current = undefined;
+    current.container.close();
+  }
+}
+
+/** Rings, at addresses that are arena offsets. */
+class MappedMemory implements DeviceMemory {
+  /** An arena offset is the address. */
+  readonly frameAddresses = 0;
+  private readonly heap: SharedHeap;
+
+  constructor(arena: Arena, container: Container) {
+    this.heap = new SharedHeap(arena, {
+      show: ({ offset, length }) => container.map(offset, arena.u8.subarray(offset, offset + length)),
+      hide: ({ offset, length }) => container.unmap(offset, length),
+    });
+  }
+
+  allocate(bytes: number, align: number): number {
+    return this.heap.allocate(bytes, align);
+  }
+
+  free(offset: number): void {
+    this.heap.free(offset);
+  }
+
+  addressOf(offset: number): bigint {
+    return BigInt(offset);
+  }
+
+  close(): void {
+    this.heap.close();
+  }
+}
+
+/** True when a group stands for a device without an IOMMU (Linux, drivers/vfio/vfio_main.c). */
+function withoutIommu(sysfs: string, group: number): boolean {
+  try {
+    return readFileSync(join(sysfs, 'kernel/iommu_groups', String(group), 'name'), 'utf8').trim() === 'vfio-noiommu';
+  } catch {
+    return false;
+  }
+}
+
+function usable({ address, facts }: Device, view: PciView, sysfs: string): true | string {
+  if (view.wanted(address) === undefined) return `nobody asked for it: open pci:${address}`;
+  const driver = String(facts.kernelDriver);
+  if (!driver.includes('vfio')) {
+    const owner = driver === '' ? 'no kernel driver gives it to user space' : `kernel driver ${driver} has it`;
+    return `${owner}; bind it: linecard bind ${address} vfio-pci`;
+  }
+  const group = Number(facts.iommuGroup);
+  if (group < 0 || withoutIommu(sysfs, group)) return 'there is no IOMMU in front of it';
+  const others = othersOf(sysfs, group);
+  if (others.length === 0) return true;
+  return `the IOMMU cannot keep it apart from ${others.join(', ')} (group ${group}); bind each to vfio-pci or to no driver`;
+}
+
+/** Makes the provider. `place` is for tests. */
+export function iommuDevio(
+  arena: Arena,
+  frames: FramePool,
+  view: PciView,
+  enumeratorApi: Api,
+  place: VfioPlace = vfioPlace(arena),
+): DevioProvider {
+  const shared = new SharedContainer(arena, frames, place);
+  return {
+    name: 'vfio',
+    version: '1.0.0',
+    frameworkApi: FRAMEWORK_API,
+    api: IOMMU_API,
+    backend: 'vfio',
+    enumeratorApi,
+    usable: (device) => usable(device, view, place.sysfs),
+    open({ address, facts }) {
+      const wishes = view.take(address) ?? {};
+      const undo: (() => void)[] = [() => view.unwant(address)];
+      try {
+        const { container, group, leave } = shared.take(Number(facts.iommuGroup));
+        undo.unshift(leave);
+        const fd = group.device(address);
+        undo.unshift(() => place.kernel.close(fd));
+        const device = new VfioDevice(place.kernel, fd, address);
+        const deviceMemory = new MappedMemory(arena, container);
+        const { api, backend } = { api: IOMMU_API, backend: 'vfio' };
+        return new VfioDevio({ api, backend, arena, frames, view, wishes, device, deviceMemory, leave });
+      } catch (error) {
+        try {
+          doAll(undo);
+        } catch {
+          // The error that counts is the first.
+        }
+        throw error;
+      }
+    },
+  };
+}

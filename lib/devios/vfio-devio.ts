@@ -1,0 +1,207 @@
+/** A PCI function through VFIO, whatever is between it and memory: the operations of a `PciDevio`. Control half. */
+import type { Arena, Segment } from '../arena/arena.ts';
+import type { FramePool } from '../arena/frame-pool.ts';
+import { DevioError } from '../errors.ts';
+import type { Api } from '../framework/types.ts';
+import { Registers } from '../layout.ts';
+import { COMMAND, changeCommand, HEADER, isGone } from '../pci/config-space.ts';
+import type { BarWindow, InterruptKind, Interrupts, PciDevio, PciEvents, PciView, PciWishes } from '../pci/devio.ts';
+import { PCI_REGION } from '../vfio/abi.ts';
+import type { VfioDevice } from '../vfio/device.ts';
+import { VfioInterrupts, VfioWatch } from '../vfio/interrupts.ts';
+import { around, tableOf } from '../vfio/msix.ts';
+import { doAll } from './do-all.ts';
+
+/** Memory that a device sees. */
+export interface DeviceMemory {
+  allocate(bytes: number, align: number): number;
+  free(offset: number): void;
+  addressOf(offset: number): bigint;
+  /** See `PciDevio`. */
+  readonly frameAddresses: number;
+  close(): void;
+}
+
+/** What a devio is made of. All of it is the devio's from then on. */
+export interface VfioParts {
+  readonly api: Api;
+  readonly backend: string;
+  readonly arena: Arena;
+  readonly frames: FramePool;
+  readonly view: PciView;
+  readonly wishes: PciWishes;
+  readonly device: VfioDevice;
+  readonly deviceMemory: DeviceMemory;
+  /** Lets go of group and container, when all else has been closed. */
+  readonly leave: () => void;
+}
+
+/** The error for a function that does not answer. */
+function lost(address: string): DevioError {
+  return new DevioError('DEVICE_LOST', {
+    what: `device ${address}`,
+    why: 'it does not answer any more',
+    fix: 'check the card and its slot',
+  });
+}
+
+/** An open function. */
+export class VfioDevio implements PciDevio {
+  readonly api: Api;
+  readonly backend: string;
+  readonly address: string;
+  readonly config: PciDevio['config'];
+  readonly memory: SharedArrayBuffer;
+  readonly frames: FramePool;
+  readonly wishes: PciWishes;
+  readonly vectors: PciDevio['vectors'];
+  readonly frameAddresses: number;
+  private readonly parts: VfioParts;
+  private readonly interrupts: VfioInterrupts;
+  private readonly kernelWatch: VfioWatch;
+  private readonly bars = new Map<number, { readonly window: BarWindow; readonly segment: Segment }>();
+  private readonly offsets = new Set<number>();
+  private events: PciEvents | undefined;
+  private gone: string | undefined;
+  private closed = false;
+
+  /** Enables memory space, and has bus master off. Throws `DEVICE_LOST`, `VFIO_DEVICE`; the parts are the caller's then. */
+  constructor(parts: VfioParts) {
+    const { api, backend, arena, frames, wishes, device, deviceMemory } = parts;
+    this.parts = parts;
+    this.api = api;
+    this.backend = backend;
+    this.address = device.address;
+    this.config = device.config;
+    this.memory = arena.memory;
+    this.frames = frames;
+    this.wishes = wishes;
+    this.frameAddresses = deviceMemory.frameAddresses;
+    if (isGone(this.config)) throw lost(this.address);
+    changeCommand(this.config, COMMAND.memory, COMMAND.busMaster);
+    this.interrupts = new VfioInterrupts(device);
+    this.vectors = this.interrupts.vectors;
+    const told = {
+      request: () => this.lose('the kernel wants it back: it is being removed, or bound to another driver'),
+      error: () => this.events?.failed('it reported an error that it could not correct (PCI Express AER)'),
+    };
+    this.kernelWatch = new VfioWatch(device, told, () => this.look());
+  }
+
+  bar(number: number): BarWindow {
+    const known = this.bars.get(number);
+    if (known !== undefined) return known.window;
+    const what = `BAR ${number} of ${this.address}`;
+    const { arena, device } = this.parts;
+    const isBar = Number.isInteger(number) && number >= 0 && number < PCI_REGION.bars;
+    const region = isBar ? device.region(number) : undefined;
+    if (region === undefined || region.bytes === 0 || region.areas.length === 0) {
+      const why = region === undefined || region.bytes === 0 ? 'there is none' : 'it is no memory that can be mapped';
+      throw new DevioError('NO_BAR', { what, why, fix: 'the driver is not for this device' });
+    }
+    const table = tableOf(this.config);
+    const areas = table?.bar === number ? around(region.areas, table) : region.areas;
+    const segment = arena.mapRegisters(device.fd, region.bytes, areas);
+    const registers = new Registers(this.memory, segment.offset, region.bytes);
+    const window = { offset: segment.offset, bytes: region.bytes, registers };
+    this.bars.set(number, { window, segment });
+    return window;
+  }
+
+  setBusMaster(on: boolean): void {
+    changeCommand(this.config, on ? COMMAND.busMaster : 0, on ? 0 : COMMAND.busMaster);
+    // The reading also waits until what was written before has arrived.
+    const command = this.config.read(HEADER.command, 16);
+    if (isGone(this.config) || ((command & COMMAND.busMaster) !== 0) !== on) throw lost(this.address);
+  }
+
+  async reset(): Promise<void> {
+    this.resetNow();
+    if (isGone(this.config)) throw lost(this.address);
+    changeCommand(this.config, COMMAND.memory, COMMAND.busMaster);
+  }
+
+  private resetNow(): void {
+    this.interrupts.disable();
+    this.setBusMaster(false);
+    this.parts.device.reset();
+  }
+
+  enableInterrupts(kind: InterruptKind, count: number): Interrupts {
+    return this.interrupts.enable(kind, count);
+  }
+
+  disableInterrupts(): void {
+    this.interrupts.disable();
+  }
+
+  allocate(bytes: number): number {
+    const offset = this.parts.arena.allocate(bytes);
+    this.offsets.add(offset);
+    return offset;
+  }
+
+  free(offset: number): void {
+    if (this.offsets.delete(offset)) this.parts.arena.free(offset);
+  }
+
+  allocateShared(bytes: number, align: number): number {
+    return this.parts.deviceMemory.allocate(bytes, align);
+  }
+
+  freeShared(offset: number): void {
+    this.parts.deviceMemory.free(offset);
+  }
+
+  addressOf(offset: number): bigint {
+    return this.parts.deviceMemory.addressOf(offset);
+  }
+
+  watch(events: PciEvents): void {
+    this.events = events;
+    if (this.gone !== undefined) events.lost(this.gone);
+  }
+
+  /** Whether it is still there. */
+  private look(): void {
+    const { arena } = this.parts;
+    if ([...this.bars.values()].some(({ segment }) => arena.vanished(segment))) this.lose('its registers have gone');
+    else if (isGone(this.config)) this.lose('it does not answer any more');
+  }
+
+  private lose(reason: string): void {
+    if (this.gone !== undefined) return;
+    this.gone = reason;
+    this.events?.lost(reason);
+    this.parts.view.recall(this.address);
+  }
+
+  force(): void {
+    this.resetNow();
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    const { arena, device, deviceMemory, leave, view } = this.parts;
+    // What the device cannot do any more needs not to be forbidden to it.
+    const present = !isGone(this.config);
+    doAll([
+      () => this.interrupts.disable(),
+      () => present && this.setBusMaster(false),
+      // Queues that a dead driver left behind are not to be found by the next one. The kernel does it too, if it can.
+      () => present && device.resettable && device.reset(),
+      () => this.kernelWatch.close(),
+      ...[...this.bars.values()].map(
+        ({ segment }) =>
+          () =>
+            arena.unmap(segment),
+      ),
+      () => deviceMemory.close(),
+      () => device.close(),
+      leave,
+      ...[...this.offsets].map((offset) => () => arena.free(offset)),
+      () => view.unwant(this.address),
+    ]);
+  }
+}

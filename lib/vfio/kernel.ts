@@ -1,0 +1,33 @@
+/** What VFIO needs of the kernel: files and their requests. One place, so that tests can stand in for it. Control half. */
+import { openSync, readSync, writeSync } from 'node:fs';
+import type { Native } from '../../native/index.ts';
+
+/** The kernel, as far as VFIO goes. Everything throws with `syscall` and `errno`. */
+export interface VfioKernel {
+  /** Opens a file to read and write; the caller owns the fd. */
+  open(path: string): number;
+  close(fd: number): void;
+  ioctl: Native['ioctl'];
+  /** Reads at `position`; returns how many bytes. */
+  read(fd: number, bytes: Uint8Array, position: number): number;
+  write(fd: number, bytes: Uint8Array, position: number): number;
+  eventfd(): number;
+  epollCreate(): number;
+  epollAdd(epoll: number, fd: number): void;
+  epollWait(epoll: number, us: number): number;
+}
+
+/** The kernel that runs. */
+export function vfioKernel(native: Native): VfioKernel {
+  return {
+    open: (path) => openSync(path, 'r+'),
+    close: (fd) => native.close(fd),
+    ioctl: (fd, request, argument, pointers) => native.ioctl(fd, request, argument, pointers),
+    read: (fd, bytes, position) => readSync(fd, bytes, 0, bytes.length, position),
+    write: (fd, bytes, position) => writeSync(fd, bytes, 0, bytes.length, position),
+    eventfd: () => native.eventfd(),
+    epollCreate: () => native.epollCreate(),
+    epollAdd: (epoll, fd) => native.epollAdd(epoll, fd),
+    epollWait: (epoll, us) => native.epollWait(epoll, us),
+  };
+}
