@@ -45,7 +45,7 @@ export function statusLines({ explanations, asked, framework }: Status, width = 
       d.name,
       d.version,
       String(d.priority),
-      idsText(d.enumeratorClass, d.ids),
+      idsText(d.enumeratorClasses, d.ids),
       d.devios.map(apiText).join(', '),
     ]);
   const devios = framework
@@ -123,13 +123,13 @@ function detailLines(
   return [parts.join(', '), ...program].flatMap((line) => wrap(line, width - 4).map((part) => `    ${part}`));
 }
 
-function idsText(enumeratorClass: string, ids: readonly Readonly<Record<string, unknown>>[]): string {
+function idsText(classes: readonly string[], ids: readonly Readonly<Record<string, unknown>>[]): string {
   const texts = ids.map((id) =>
     Object.entries(id)
       .map(([key, value]) => `${key}=${value}`)
       .join(' '),
   );
-  return `${enumeratorClass} ${texts.join(' | ')}`.trimEnd();
+  return `${classes.join(', ')} ${texts.join(' | ')}`.trimEnd();
 }
 
 /** Stages at which a driver or devio turns out to be for other devices altogether. */

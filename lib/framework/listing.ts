@@ -39,7 +39,7 @@ export interface DevioListing {
 export interface DriverListing {
   readonly name: string;
   readonly version: string;
-  readonly enumeratorClass: string;
+  readonly enumeratorClasses: readonly string[];
   readonly ids: readonly DeviceId[];
   readonly devios: readonly Api[];
   readonly priority: number;
@@ -78,8 +78,8 @@ export function listDevios(core: Core): readonly DevioListing[] {
 /** Lists drivers in the order in which they were registered. */
 export function listDrivers(core: Core): readonly DriverListing[] {
   return [...core.registry.drivers.values()].map((record) => {
-    const { name, version, enumeratorClass, ids, devios, priority } = record;
+    const { name, version, enumeratorClasses, ids, devios, priority } = record;
     const devices = [...core.registry.devices].filter((d) => d.binding?.driver === record).map((d) => d.id);
-    return { name, version, enumeratorClass, ids, devios, priority, devices };
+    return { name, version, enumeratorClasses, ids, devios, priority, devices };
   });
 }

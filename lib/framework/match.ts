@@ -43,8 +43,9 @@ export function selects(id: DeviceId, facts: Device['facts']): boolean {
 
 function unfit(device: MatchDevice, driver: DriverFacts): { stage: 'class' | 'ids'; text: string } | undefined {
   const kind = device.enumerator.class;
-  if (driver.enumeratorClass !== kind) {
-    return { stage: 'class', text: `it is for devices of class ${driver.enumeratorClass}, and this one is ${kind}` };
+  if (!driver.enumeratorClasses.includes(kind)) {
+    const text = `it is for devices of class ${driver.enumeratorClasses.join(' or ')}, and this one is ${kind}`;
+    return { stage: 'class', text };
   }
   if (driver.ids.some((id) => selects(id, device.facts))) return undefined;
   return { stage: 'ids', text: `none of its ${driver.ids.length} device ids has the facts of this device` };

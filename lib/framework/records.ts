@@ -38,7 +38,8 @@ export interface EnumeratorRecord {
 export type DevioFacts = Pick<DevioProvider, 'name' | 'version' | 'api' | 'backend' | 'enumeratorApi'>;
 
 /** What matching looks at in a driver. */
-export type DriverFacts = Pick<Driver, 'name' | 'version' | 'enumeratorClass' | 'ids' | 'devios'> & {
+export type DriverFacts = Pick<Driver, 'name' | 'version' | 'ids' | 'devios'> & {
+  readonly enumeratorClasses: readonly string[];
   readonly priority: number;
 };
 
@@ -98,8 +99,9 @@ export function devioRecord(object: DevioProvider): DevioRecord {
 }
 
 export function driverRecord(object: Driver): DriverRecord {
-  const { name, version, enumeratorClass, priority = 0 } = object;
+  const { name, version, priority = 0 } = object;
+  const enumeratorClasses = Object.freeze([object.enumeratorClass].flat());
   const ids = Object.freeze(object.ids.map((id) => Object.freeze({ ...id })));
   const devios = Object.freeze(object.devios.map(copyApi));
-  return { object, name, version, enumeratorClass, ids, devios, priority, stopped: false, leaving: undefined };
+  return { object, name, version, enumeratorClasses, ids, devios, priority, stopped: false, leaving: undefined };
 }

@@ -124,8 +124,8 @@ export type DeviceId = Readonly<Record<string, string | number | boolean>>;
 
 /** Control half of a driver. */
 export interface Driver extends ObjectInfo {
-  /** The kind of devices it is for: the name of an enumerator class. */
-  readonly enumeratorClass: string;
+  /** The kind of devices it is for: the name of an enumerator class, or of several. */
+  readonly enumeratorClass: string | readonly string[];
   /** Any one of these must fit. Data, so that matching runs no driver code. */
   readonly ids: readonly DeviceId[];
   /** It needs any one of these, in its order of preference. */

@@ -89,7 +89,9 @@ export function checkDevio(object: DevioProvider): void {
 /** Checks a driver. */
 export function checkDriver(object: Driver): void {
   const what = checkInfo('driver', object);
-  checkName(what, 'enumeratorClass', object.enumeratorClass);
+  const classes = [object.enumeratorClass].flat();
+  if (classes.length === 0) refuse('BAD_NAME', what, 'it names no enumeratorClass', NAME_RULE);
+  for (const name of classes) checkName(what, 'enumeratorClass', name);
   if (!Array.isArray(object.ids) || object.ids.length === 0) {
     refuse('NO_IDS', what, 'it names no device ids', 'list at least one; {} selects every device of its class');
   }

@@ -10,7 +10,7 @@ import type { UnixConnection } from '../unix/connection.ts';
 import { featureNames, featureSet, hasFeature, STATUS } from '../virtio/features.ts';
 import { CTRL_ACK, NET_CONFIG, NET_CONFIG_BYTES, NET_LIMITS } from '../virtio/net.ts';
 import { MAX_QUEUE_SIZE } from '../virtio/ring.ts';
-import type { Notifier, QueueLayout, TransportEvents, VirtioTransport } from '../virtio/transport.ts';
+import type { Interrupt, Notifier, QueueLayout, TransportEvents, VirtioTransport } from '../virtio/transport.ts';
 import { BackendRequests } from './backend-requests.ts';
 import { bringUp, disable, enable, startRing } from './bring-up.ts';
 import { gone } from './channel.ts';
@@ -310,8 +310,8 @@ export class FrontEndTransport implements VirtioTransport {
     return { fd: this.eventfds.of(index).kick, register: 0, value: 0, width: 2 };
   }
 
-  interrupt(index: number): number {
-    return this.eventfds.of(index).call;
+  interrupts(queues: readonly number[]): ReadonlyMap<number, Interrupt> {
+    return new Map(queues.map((index) => [index, { fd: this.eventfds.of(index).call, isr: 0, unmask: -1 }]));
   }
 
   async command(commandClass: number, command: number, data: Uint8Array): Promise<number> {

@@ -38,6 +38,19 @@ export const NET_CONFIG = {
 } as const;
 export const NET_CONFIG_BYTES = 24;
 
+/** Its fields, in order: offset and bytes of each. The MAC is six of one byte. */
+export const NET_CONFIG_FIELDS: readonly (readonly [offset: number, bytes: 1 | 2 | 4])[] = [
+  ...[0, 1, 2, 3, 4, 5].map((i) => [NET_CONFIG.mac + i, 1] as const),
+  [NET_CONFIG.status, 2],
+  [NET_CONFIG.maxVirtqueuePairs, 2],
+  [NET_CONFIG.mtu, 2],
+  [NET_CONFIG.speed, 4],
+  [NET_CONFIG.duplex, 1],
+  [NET_CONFIG.rssMaxKeySize, 1],
+  [NET_CONFIG.rssMaxIndirectionTableLength, 2],
+  [NET_CONFIG.supportedHashTypes, 4],
+];
+
 /** `status` of the configuration, §5.1.4. */
 export const NET_STATUS = { LINK_UP: 1, ANNOUNCE: 2 } as const;
 

@@ -29,6 +29,18 @@ export interface Notifier {
   readonly width: 2 | 4;
 }
 
+/** How a worker hears of a queue's interrupts. Plain data. */
+export interface Interrupt {
+  /** File descriptor in which an edge-triggered epoll set sees an event per interrupt; -1: the queue has none. */
+  readonly fd: number;
+  /**
+   * Of an interrupt line: arena offset of the ISR status, one byte, which is to be read (§4.1.4.5), and the eventfd that
+   * unmasks the line after that. Otherwise 0 and -1.
+   */
+  readonly isr: number;
+  readonly unmask: number;
+}
+
 /** What a device does without being asked. */
 export interface TransportEvents {
   /** The configuration may have changed: link, announce. */
@@ -65,12 +77,18 @@ export interface VirtioTransport {
   startQueue(index: number, layout: QueueLayout): Promise<void>;
   /** Resets queue `index` (RING_RESET, §2.6.1), and resolves when the device has let go of it. */
   resetQueue(index: number): Promise<void>;
-  /** The same for as long as the transport is open, across resets and losses. */
+  /** Asked for after FEATURES_OK; the same for as long as the transport is open, across resets and losses. */
   notifier(index: number): Notifier;
-  /** Notifies the device of queue `index` from the main thread: of the control queue. Not needed where there is `command`. */
-  notify?(index: number): void;
-  /** Eventfd that becomes readable when the device interrupts for queue `index`; -1 when it cannot. Stable. */
-  interrupt(index: number): number;
+  /**
+   * Notifies the device of queue `index` from the main thread: of the control queue, whose next entry is at `position`, as
+   * NOTIFICATION_DATA wants it (§2.9). Not needed where there is `command`.
+   */
+  notify?(index: number, position: number): void;
+  /**
+   * Turns on the interrupts of `queues`, and off those of others: after FEATURES_OK. Each is the same across resets and
+   * losses, until the next call.
+   */
+  interrupts(queues: readonly number[]): ReadonlyMap<number, Interrupt>;
   /**
    * Present when there is no control queue to be driven and the transport does the command itself (a vhost-user back end
    * knows only data queues). Resolves to the answer, `CTRL_ACK`.

@@ -208,7 +208,7 @@ export class FakeDriver implements Driver {
   readonly name: string;
   readonly version: string;
   readonly frameworkApi: number;
-  readonly enumeratorClass: string;
+  readonly enumeratorClass: Driver['enumeratorClass'];
   readonly ids: Driver['ids'];
   readonly devios: readonly Api[];
   readonly priority: number;

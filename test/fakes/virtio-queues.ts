@@ -33,6 +33,8 @@ export interface WorldOptions {
   readonly addresses?: boolean;
   readonly notifier?: { readonly register: 'none' | 'u16' | 'u32'; readonly position?: boolean };
   readonly watchful?: boolean;
+  /** The device interrupts by a line: reading its ISR status and writing to eventfd 11 let it rise again. */
+  readonly line?: boolean;
   /** Leave the gate closed. */
   readonly closed?: boolean;
 }
@@ -76,6 +78,7 @@ export class VirtioWorld {
   readonly gate: Gate;
   readonly words: Int32Array;
   readonly register: number;
+  readonly isr: number;
   /** Eventfds that were signalled, in order. */
   readonly kicks: number[] = [];
   readonly options: WorldOptions;
@@ -99,6 +102,7 @@ export class VirtioWorld {
     this.words = new Int32Array(this.memory, this.block, BLOCK.first);
     this.counterAt = { rx: this.area(256), tx: this.area(256) };
     this.register = this.area(64);
+    this.isr = this.area(64);
     this.table = options.addresses ? this.area(8 * frames) : 0;
     for (let i = 0; i < frames && this.table !== 0; i++)
       this.view.setBigUint64(this.table + 8 * i, BigInt(this.farAddress(POOL.base + i * POOL.frameSize)), true);
@@ -190,6 +194,8 @@ export class VirtioWorld {
         kickValue: 5,
         kickWidth: register === 'u16' ? 2 : 4,
         position: Number(position),
+        isr: options.line ? this.isr : 0,
+        unmask: options.line ? 11 : -1,
       },
     };
   }

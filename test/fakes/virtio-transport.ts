@@ -275,8 +275,8 @@ export class FakeVirtio implements VirtioTransport, VirtioDevio {
     return { fd: 100 + index, register: 0, value: 0, width: 2 as const };
   }
 
-  interrupt(index: number): number {
-    return 200 + index;
+  interrupts(queues: readonly number[]) {
+    return new Map(queues.map((index) => [index, { fd: 200 + index, isr: 0, unmask: -1 }]));
   }
 
   private async answer(told: Told): Promise<number> {

@@ -129,7 +129,17 @@ describe('listings', () => {
       { name: 'fake-devio', version: '1.0.0', api: IO, backend: 'memory', enumeratorApi: bus, devices },
     ]);
     expect(framework.drivers()).toEqual([
-      ...[{ name: 'driver', version: '1.0.0', enumeratorClass: 'fake', ids: [{}], devios: [IO], priority: 0, devices }],
+      ...[
+        {
+          name: 'driver',
+          version: '1.0.0',
+          enumeratorClasses: ['fake'],
+          ids: [{}],
+          devios: [IO],
+          priority: 0,
+          devices,
+        },
+      ],
     ]);
     expect(framework.devices().map((d) => d.id)).toEqual(devices);
   });

@@ -43,6 +43,14 @@ describe('the order in which candidates are tried', () => {
 describe('static refusals', () => {
   it('another class', () => {
     expect(lines([driver({ enumeratorClass: 'pci' })], [devio()])).toEqual(['driver refused: class']);
+    const several = driver({ enumeratorClass: ['pci', 'socket'] });
+    expect(match(device, [several], [devio()])).toMatchObject([
+      { refusal: { reason: 'it is for devices of class pci or socket, and this one is fake' } },
+    ]);
+  });
+
+  it('a driver may be for several classes', () => {
+    expect(lines([driver({ enumeratorClass: ['pci', 'fake'] })], [devio()])).toEqual(['driver memory v1 #0']);
   });
 
   it('ids: every key must be a fact with that very value; any one id is enough', () => {

@@ -21,6 +21,7 @@ describe('names (defect 59)', () => {
 
   it.each(bad)('a driver cannot be called %j', (name) => {
     expect(driverRefusal(new FakeDriver({ name }))).toBe('BAD_NAME');
+    expect(driverRefusal(new FakeDriver({ enumeratorClass: ['fake', name] }))).toBe('BAD_NAME');
   });
 
   it.each(bad)('a class cannot be called %j', (name) => {
@@ -42,6 +43,7 @@ describe('names (defect 59)', () => {
 
   it('a name of the wrong type is refused, not converted', () => {
     expect(driverRefusal(Object.assign(new FakeDriver(), { name: 7 }))).toBe('BAD_NAME');
+    expect(driverRefusal(new FakeDriver({ enumeratorClass: [] }))).toBe('BAD_NAME');
   });
 });
 

@@ -129,7 +129,7 @@ describe('a virtio-user transport over our own back end', () => {
     const { owner } = s.backEnd();
     const { devio } = await s.frontEnd();
     const { fd } = devio.transport.notifier(0);
-    const call = devio.transport.interrupt(0);
+    const call = devio.transport.interrupts([0]).get(0)!.fd;
     await up(devio);
     const epoll = native.epollCreate();
     native.epollAdd(epoll, owner.running.get(0)!.kick);
@@ -142,7 +142,7 @@ describe('a virtio-user transport over our own back end', () => {
     expect(native.epollWait(other, 0)).toBe(1);
     for (const set of [epoll, other]) native.close(set);
     expect(devio.transport.notifier(0).fd).toBe(fd);
-    expect(devio.transport.interrupt(0)).toBe(call);
+    expect(devio.transport.interrupts([0]).get(0)!.fd).toBe(call);
   });
 
   it('makes up a configuration: address, link, pairs, MTU', async () => {

@@ -26,6 +26,8 @@ export const BLOCK = {
   batchLength: 9,
   /** Written for the sake of a fence. */
   fence: 10,
+  /** What the ISR status was when it was last read: kept so that the read is not thought useless. */
+  isr: 11,
   /** The queue's gate. */
   gate: 16,
   /** Written by the main thread: as `GATE.wanted` of a closed gate, once the device has let go of the frames. */

@@ -113,7 +113,7 @@ class ControlRing {
     if (this.layout.packed) this.putPacked(parts);
     else this.putSplit(parts);
     this.count++;
-    this.devio.transport.notify?.(this.index);
+    this.devio.transport.notify?.(this.index, this.position());
     const end = performance.now() + ms;
     for (let wait = 0; !this.used(); wait = Math.min(wait + 1, 10)) {
       if (performance.now() > end) throw timeout(what, ms);
@@ -144,6 +144,11 @@ class ControlRing {
   /** The wrap counter while command `count` is under way: two commands are a lap. */
   private wrap(): boolean {
     return Math.floor((this.count * 2) / SIZE) % 2 === 0;
+  }
+
+  /** Where the next command goes: the available index, or the slot with its wrap counter. */
+  private position(): number {
+    return this.layout.packed ? ((this.count * 2) % SIZE) | (Number(this.wrap()) << 15) : this.count & 0xffff;
   }
 
   private putPacked(parts: readonly { offset: number; length: number; flags: number }[]): void {

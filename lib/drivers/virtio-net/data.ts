@@ -24,6 +24,9 @@ export type VirtioQueueData = Readonly<{
   kickValue: number;
   kickWidth: number;
   position: number;
+  /** rx, of an interrupt line: the ISR status to read, and the eventfd that unmasks the line. See `Interrupt`. */
+  isr: number;
+  unmask: number;
 }>;
 
 /** Counters of an rx queue beyond the common ones. */

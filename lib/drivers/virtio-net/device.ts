@@ -1,12 +1,15 @@
 /** The `virtio-net` driver: a virtio network device as a port, whatever transport it is reached by. Control half. */
-import { asVirtioDevio, VHOST_USER_API } from '../../devios/vhost-user.ts';
+
+import { VHOST_USER_API } from '../../devios/vhost-user.ts';
 import { DeviceError } from '../../errors.ts';
 import { type Device, type Driver, FRAMEWORK_API } from '../../framework/types.ts';
+import { IOMMU_API, NOMMU_API } from '../../pci/devio.ts';
 import { L2_OVERHEAD, macOf, times } from '../../pktio/memory-port.ts';
 import { Port } from '../../pktio/port.ts';
 import type { Capability, Counters, LinkInfo, PortConfig, PortDevice, PortEvents, Queues } from '../../pktio/types.ts';
 import { featureNames, hasFeature } from '../../virtio/features.ts';
-import { controlQueue, NET_HDR_BYTES, receiveQueue, transmitQueue } from '../../virtio/net.ts';
+import { controlQueue, NET_DEVICE_ID, NET_HDR_BYTES, receiveQueue, transmitQueue } from '../../virtio/net.ts';
+import { MODERN_DEVICE_ID, TRANSITIONAL_NET, VIRTIO_VENDOR } from '../../virtio/pci/regs.ts';
 import type { VirtioDevio } from '../../virtio/transport.ts';
 import { TROUBLE } from './block.ts';
 import { BringUp, type Introduced, STEP_MS } from './bring-up.ts';
@@ -23,6 +26,7 @@ import {
 import { readNetConfig } from './config.ts';
 import { COMMAND_MS, Control } from './control.ts';
 import { inTime, pause } from './deadline.ts';
+import { virtioDevioOf } from './devio.ts';
 import { QueueSet } from './queues.ts';
 import { Revival } from './revival.ts';
 
@@ -126,8 +130,10 @@ export class VirtioNetDevice implements PortDevice {
     this.checkFrames(config);
     this.config = config;
     const { features } = this.introduced;
+    await this.prepare();
+    const interrupts = this.devio.transport.interrupts(times(config.rxQueues, receiveQueue));
     const wake = () => this.events?.wake();
-    const queues = new QueueSet(this.devio, { port: this.name, features, config, wake });
+    const queues = new QueueSet(this.devio, { port: this.name, features, config, interrupts, wake });
     this.queues = queues;
     const pairs = this.pairs;
     const sizes = await Promise.all([
@@ -138,7 +144,7 @@ export class VirtioNetDevice implements PortDevice {
       rx: times(config.rxQueues, (i) => queues.add('rx', i, sizes[0])),
       tx: times(config.txQueues, (i) => queues.add('tx', i, sizes[1])),
     };
-    await this.run();
+    await this.run(queues);
     this.down = undefined;
     this.revival = new Revival({
       close: (deadlineMs) => queues.close(deadlineMs),
@@ -147,7 +153,11 @@ export class VirtioNetDevice implements PortDevice {
         return this.bringUp.reset();
       },
       release: () => queues.release(),
-      bringUp: () => this.run(),
+      bringUp: async () => {
+        queues.clean();
+        await this.prepare();
+        await this.run(queues);
+      },
       changed: (up, reason) => this.changed(up, reason),
       failed: (error, fatal) => this.events?.error(error, fatal),
     });
@@ -160,14 +170,14 @@ export class VirtioNetDevice implements PortDevice {
     return Math.max(this.config.rxQueues, this.config.txQueues);
   }
 
-  /** From a device in any state to one that runs, gates open. */
-  private async run(): Promise<void> {
-    const { queues } = this;
-    if (queues === undefined) return;
-    const { features } = this.introduced;
-    queues.clean();
-    const { config } = await this.bringUp.introduce(this.devio.wishes, features);
+  /** From a device in any state to one that waits for its queues. */
+  private async prepare(): Promise<void> {
+    const { config } = await this.bringUp.introduce(this.devio.wishes, this.introduced.features);
     this.net = { ...config, mac: this.net.mac };
+  }
+
+  /** From there to one that runs, gates open. */
+  private async run(queues: QueueSet): Promise<void> {
     const layouts = new Map(queues.layouts);
     if (this.has('CTRL_VQ')) {
       const index = controlQueue(this.net.pairs);
@@ -360,12 +370,18 @@ export function virtioNetDriver(): Driver {
     name: 'virtio-net',
     version: '1.0.0',
     frameworkApi: FRAMEWORK_API,
-    enumeratorClass: 'socket',
-    ids: [{ kind: 'virtio-user' }],
-    devios: [VHOST_USER_API],
-    async probe(device: Device, devio) {
-      const virtio = asVirtioDevio(devio);
-      return new Port(device.address, virtio.memory, await openVirtioNet(device.address, virtio));
+    enumeratorClass: ['socket', 'pci'],
+    // Of any revision and subsystem (§4.1.2.2).
+    ids: [
+      { kind: 'virtio-user' },
+      { kind: 'pci', vendor: VIRTIO_VENDOR, device: MODERN_DEVICE_ID + NET_DEVICE_ID },
+      { kind: 'pci', vendor: VIRTIO_VENDOR, device: TRANSITIONAL_NET },
+    ],
+    devios: [IOMMU_API, NOMMU_API, VHOST_USER_API],
+    async probe({ address, facts }: Device, devio) {
+      const virtio = virtioDevioOf(devio);
+      const name = facts.kind === 'pci' ? `pci:${address}` : address;
+      return new Port(name, virtio.memory, await openVirtioNet(name, virtio));
     },
   };
 }

@@ -1,5 +1,6 @@
-/** How a worker tells the device that a queue has something new. Data half. */
+/** How a worker tells the device that a queue has something new, and that it has heard the device. Data half. */
 import type { QueueContext } from '../../queue.ts';
+import { BLOCK, type Block } from './block.ts';
 import type { VirtioQueueData } from './data.ts';
 
 /**
@@ -19,5 +20,19 @@ export function makeNotify(data: VirtioQueueData, context: QueueContext): (posit
   const positionMask = withPosition === 0 ? 0 : 0xffff;
   return (position) => {
     register[0] = (kickValue & 0xffff) | ((position & positionMask) << 16);
+  };
+}
+
+/**
+ * Makes the function that lets an interrupt line rise again: the ISR status is read, which makes the device release the
+ * line (virtio 1.2 §4.1.4.5), and then the line is unmasked. To be called before the ring is looked at for the last time.
+ * What the status says does not matter: the queue is looked at anyway, the configuration by the main thread.
+ */
+export function makeAcknowledge({ isr, unmask }: VirtioQueueData, context: QueueContext, { words }: Block): () => void {
+  if (isr === 0) return () => {};
+  const status = new Uint8Array(context.memory, isr, 1);
+  return () => {
+    words[BLOCK.isr] = status[0];
+    context.kick(unmask);
   };
 }

@@ -7,7 +7,7 @@ import { DESC_F } from '../../virtio/ring.ts';
 import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
 import { VIRTIO_RX, type VirtioQueueData } from './data.ts';
 import { makeAddresses } from './frames.ts';
-import { makeNotify } from './notify.ts';
+import { makeAcknowledge, makeNotify } from './notify.ts';
 import { AVAIL_BIT, BOTH_BITS, makePackedRing, USED_BIT } from './packed-ring.ts';
 import { makeTurn, takeBack } from './passage.ts';
 import { makeReceived } from './received.ts';
@@ -29,6 +29,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const { desc } = ring;
   const { low, high } = makeAddresses(memory, data, context.pool);
   const notify = makeNotify(data, context);
+  const acknowledge = makeAcknowledge(data, context, block);
   const { span, plain, take } = makeReceived(plan, context, block, count);
   const posted = stack.room;
   const spare = new Int32Array(size);
@@ -205,6 +206,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     quiesce() {},
     arm() {
       if (words[WANTED] !== words[PASSED] && !turn()) return false;
+      acknowledge();
       ring.arm(words[USED]);
       return waiting() > 0;
     },

@@ -7,7 +7,7 @@ import { TX } from '../../queue.ts';
 import { hasFeature } from '../../virtio/features.ts';
 import { receiveQueue, transmitQueue } from '../../virtio/net.ts';
 import { queueAreas } from '../../virtio/ring.ts';
-import type { QueueLayout, VirtioDevio } from '../../virtio/transport.ts';
+import type { Interrupt, QueueLayout, VirtioDevio } from '../../virtio/transport.ts';
 import { BLOCK, blockBytes, heldFrames, openBlock, TROUBLE } from './block.ts';
 import { VIRTIO_RX_NAMES, VIRTIO_TX_NAMES } from './data.ts';
 
@@ -16,8 +16,13 @@ export interface QueueOptions {
   readonly port: string;
   readonly features: bigint;
   readonly config: PortConfig;
+  /** Of the queues that interrupt. */
+  readonly interrupts: ReadonlyMap<number, Interrupt>;
   readonly wake: () => void;
 }
+
+/** Nobody waits for it. */
+const SILENT: Interrupt = { fd: -1, isr: 0, unmask: -1 };
 
 /** A queue of one direction. */
 interface Made {
@@ -44,20 +49,21 @@ export class QueueSet {
 
   /** Makes a queue with `size` descriptors: number `queue` of its direction. Throws `NO_MEMORY`. */
   add(direction: 'rx' | 'tx', queue: number, size: number): QueueHandle {
-    const { port, features, config, wake } = this.options;
+    const { port, features, config, interrupts, wake } = this.options;
     const index = direction === 'rx' ? receiveQueue(queue) : transmitQueue(queue);
     const packed = hasFeature(features, 'RING_PACKED');
     const layout = this.layOut(size, packed);
     const block = this.allocate(blockBytes(size));
-    const { transport, memory } = this.devio;
+    const { memory } = this.devio;
+    const { fd, isr, unmask } = interrupts.get(index) ?? SILENT;
     const gate = new Gate(memory, block + BLOCK.gate * 4, wake);
     const plan = planQueue(this.devio, config, {
       port,
       direction,
       queue,
       module: queueModule(import.meta.url, packed ? 'packed-queue' : 'split-queue'),
-      fd: direction === 'rx' ? transport.interrupt(index) : -1,
-      data: { ...this.data(layout), block, ...this.kick(index) },
+      fd,
+      data: { ...this.data(layout), block, ...this.kick(index), isr, unmask },
       counterNames: direction === 'rx' ? VIRTIO_RX_NAMES : VIRTIO_TX_NAMES,
     });
     this.own.push(plan.counters);

@@ -5,7 +5,7 @@ import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
 import { VIRTIO_RX, type VirtioQueueData } from './data.ts';
 import { makeAddresses } from './frames.ts';
-import { makeNotify } from './notify.ts';
+import { makeAcknowledge, makeNotify } from './notify.ts';
 import { makeTurn, takeBack } from './passage.ts';
 import { makeReceived } from './received.ts';
 import { makeSplitRing } from './split-ring.ts';
@@ -25,6 +25,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const { desc, avail, used, usedIndex } = ring;
   const { direct, low, high } = makeAddresses(memory, data, context.pool);
   const notify = makeNotify(data, context);
+  const acknowledge = makeAcknowledge(data, context, block);
   const { span, plain, take } = makeReceived(plan, context, block, count);
   const posted = stack.room;
   const spare = new Int32Array(size);
@@ -175,6 +176,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     quiesce() {},
     arm() {
       if (words[WANTED] !== words[PASSED] && !turn()) return false;
+      acknowledge();
       const u = words[USED];
       ring.arm(u);
       return ((usedIndex() - u) & 0xffff) !== 0;

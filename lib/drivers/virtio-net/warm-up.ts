@@ -82,7 +82,7 @@ function makeWorld(
   };
   const block = scratch(blockBytes(SIZE));
   const words = new Int32Array(memory, block, BLOCK.first);
-  const notify = { kickFd: 0, kickRegister: 0, kickValue: 0, kickWidth: 2, position: 0 };
+  const notify = { kickFd: 0, kickRegister: 0, kickValue: 0, kickWidth: 2, position: 0, isr: scratch(64), unmask: 0 };
   const data = { size: SIZE, ...place, block, frameAddresses: 0, ...notify, ...switches };
   const plan: QueuePlan = {
     ...{ module: '', port: 'warm-up', queue: 0, direction, counters: scratch(256), counterNames: [] },
