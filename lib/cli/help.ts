@@ -22,6 +22,8 @@ Port names:
   vhost-user:PATH            the same, as the device's end: for virtual
                              machines [,client=1][,queues=N][,mac=…][,mtu=N]
                              [,memory=GIB][,uid=N][,packed=0][,mergeable=0]
+  pci:[DDDD:]BB:DD.F         a card that linecard bind has given to user space
+                             [,queues=N][,packed=1][,mergeable=0]…
 `;
 
 /** What the exit code says. */
