@@ -2,16 +2,17 @@
 import { setFlagsFromString } from 'node:v8';
 
 /**
- * Makes the function that waits until nothing is compiled for this thread any more; to be called as the last thing that
- * the thread does. Node.js 20 and 22 take an ending thread off their platform before V8 has given up compiling for it, and
- * abort the process when the compiler then asks the platform for that thread ("Assertion failed: (data.first) != nullptr"
- * in GetForegroundTaskRunner). A job with all that it takes in is compiled for tenths of a second: time enough for that.
+ * Waits until nothing is compiled for this thread any more: the last thing that a thread does. Node.js 20 and 22 take an
+ * ending thread off their platform before V8 has given up compiling for it, and abort the process when the compiler then
+ * asks the platform for that thread ("Assertion failed: (data.first) != nullptr" in GetForegroundTaskRunner). A job with all
+ * that it takes in is compiled for tenths of a second: time enough for that.
  */
-export function compilationEnd(): () => void {
-  // V8 does this for its own tests only: the syntax is allowed for the length of one line.
+export function awaitCompilation(): void {
+  // V8 does this for its own tests only: the syntax is allowed for the length of a call. Not made beforehand, since V8
+  // throws away the code of functions that are not called, and would read this one again when the syntax is not allowed.
   setFlagsFromString('--allow-natives-syntax');
   try {
-    return new Function('%WaitForBackgroundOptimization()') as () => void;
+    new Function('%WaitForBackgroundOptimization()')();
   } finally {
     setFlagsFromString('--no-allow-natives-syntax');
   }

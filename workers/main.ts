@@ -5,7 +5,7 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { toPlainError, WorkerError } from '../lib/errors.ts';
 import { loadNative, type Native } from '../native/index.ts';
 import { attach } from './attach.ts';
-import { compilationEnd } from './compilation.ts';
+import { awaitCompilation } from './compilation.ts';
 import { COMMAND, CONTROL, commandOf, STATE } from './control.ts';
 import { Jobs } from './jobs.ts';
 import { type Loop, makeLoop } from './loop.ts';
@@ -185,7 +185,6 @@ const INLINING = [
 export default async function worker({ plan, port }: WorkerTask): Promise<WorkerResult> {
   if (plan.inlining) for (const flag of INLINING) setFlagsFromString(flag);
   const native = loadNative();
-  const awaitCompilation = compilationEnd();
   process.once('exit', awaitCompilation); // of an application that ends its thread by itself
   try {
     pin(native, plan.cpu);

@@ -6,7 +6,7 @@ const MODULE = new URL('../../dist/workers/compilation.js', import.meta.url).hre
 
 /** Prints whether what V8 compiles beside the thread, a long function, is there, before and after the wait. */
 const SCRIPT = `
-  import { compilationEnd } from '${MODULE}';
+  import { awaitCompilation } from '${MODULE}';
   const lines = Array.from({ length: 2000 }, (_, i) => 'x = (x * ' + i + '.5 + ' + i + ') % 1000003;');
   const long = new Function('x', lines.join('') + 'return x;');
   const compiled = () => %ActiveTierIsTurbofan(long);
@@ -15,7 +15,7 @@ const SCRIPT = `
   %OptimizeFunctionOnNextCall(long, 'concurrent');
   long(2);
   const before = compiled();
-  compilationEnd()();
+  awaitCompilation();
   console.log(before, compiled());
   try {
     new Function('%GetOptimizationStatus(0)');
