@@ -5,7 +5,6 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { toPlainError, WorkerError } from '../lib/errors.ts';
 import { loadNative, type Native } from '../native/index.ts';
 import { attach } from './attach.ts';
-import { awaitCompilation } from './compilation.ts';
 import { COMMAND, CONTROL, commandOf, STATE } from './control.ts';
 import { Jobs } from './jobs.ts';
 import { type Loop, makeLoop } from './loop.ts';
@@ -181,11 +180,20 @@ const INLINING = [
   '--max-inlined-bytecode-size-absolute=20000',
 ];
 
+/**
+ * Node.js 20 and 22 take a thread that ends off their platform before V8 has given up compiling for it. The compiler may need
+ * memory then, and that may be the moment at which marking is due: it asks the platform for the thread, to mark in a task
+ * there, and the process is aborted ("Assertion failed: (data.first) != nullptr" in GetForegroundTaskRunner). Without such
+ * tasks V8 marks as the thread allocates. The flag is the process's, and it is for threads that are ended from outside, too.
+ */
+const MARKING = '--no-incremental-marking-task';
+const FIXED_IN = 24;
+
 /** The pool's task: resolves when the worker has left its loop. Errors come back as data, which keeps their codes. */
 export default async function worker({ plan, port }: WorkerTask): Promise<WorkerResult> {
   if (plan.inlining) for (const flag of INLINING) setFlagsFromString(flag);
+  if (Number.parseInt(process.versions.node, 10) < FIXED_IN) setFlagsFromString(MARKING);
   const native = loadNative();
-  process.once('exit', awaitCompilation); // of an application that ends its thread by itself
   try {
     pin(native, plan.cpu);
     const attached = await attach(plan, native);
@@ -198,7 +206,5 @@ export default async function worker({ plan, port }: WorkerTask): Promise<Worker
     return { reason: 'failed', error: toPlainError(error) };
   } finally {
     port.close();
-    process.off('exit', awaitCompilation);
-    awaitCompilation();
   }
 }
