@@ -33,6 +33,8 @@ export interface Attached {
   /** The queues of a job themselves, without its counting. Two jobs of one worker may share a tx queue. */
   rxOf(job: JobPlan): RxQueue | undefined;
   txOf(job: JobPlan): readonly TxQueue[];
+  /** Makes the queues of `port` in `jobs` anew, warm. Throws what their modules throw. */
+  renew(port: string, jobs: readonly JobPlan[]): Promise<void>;
   /** Has `factory` make the job's application. Throws what that throws. */
   makeJob(plan: JobPlan, factory: App, app: AppName): Job;
 }
@@ -69,18 +71,29 @@ export async function attach(plan: WorkerPlan, native: Native): Promise<Attached
   };
   const stack = owners === undefined ? plain : ownedStack(plain, owners);
 
-  const jobs = plan.jobs.filter((job) => job !== null);
-  const modules = await loadModules(jobs.flatMap((job) => [...(job.rx === null ? [] : [job.rx]), ...job.tx]));
-  warmUp(scratchContext(context, plan.scratch), modules.values());
-
-  const rxQueues = new Map<QueuePlan, RxQueue>();
+  const modules = new Map<string, QueueModule>();
+  const rxQueues = new Map<string, RxQueue>();
   const txQueues = new Map<string, TxQueue>();
-  const keyOf = ({ port, queue }: QueuePlan) => `${port}/${queue}`;
+  const keyOf = ({ port, queue }: QueuePlan) => `${queue} ${port}`;
   const moduleOf = (queue: QueuePlan) => modules.get(queue.module) as QueueModule;
-  for (const { rx, tx } of jobs) {
-    if (rx !== null) {
+
+  async function load(plans: readonly QueuePlan[]): Promise<void> {
+    const cold = new Set(plans.map(({ module }) => module).filter((module) => !modules.has(module)));
+    const loaded = await Promise.all(
+      [...cold].map(async (module) => [module, (await import(module)) as QueueModule] as const),
+    );
+    for (const [module, code] of loaded) modules.set(module, code);
+    if (cold.size > 0)
+      warmUp(
+        scratchContext(context, plan.scratch),
+        loaded.map(([, code]) => code),
+      );
+  }
+
+  function make({ rx, tx }: JobPlan): void {
+    if (rx !== null && !rxQueues.has(keyOf(rx))) {
       const queue = moduleOf(rx).makeRxQueue(rx, context);
-      rxQueues.set(rx, owners === undefined ? queue : ownedRx(queue, owners));
+      rxQueues.set(keyOf(rx), owners === undefined ? queue : ownedRx(queue, owners));
     }
     for (const queuePlan of tx) {
       if (txQueues.has(keyOf(queuePlan))) continue; // two jobs of one worker share a tx queue
@@ -89,7 +102,20 @@ export async function attach(plan: WorkerPlan, native: Native): Promise<Attached
     }
   }
 
-  const rxOf = (job: JobPlan) => (job.rx === null ? undefined : rxQueues.get(job.rx));
+  const plansOf = ({ rx, tx }: JobPlan): readonly QueuePlan[] => (rx === null ? tx : [rx, ...tx]);
+
+  async function renew(port: string, jobs: readonly JobPlan[]): Promise<void> {
+    await load(jobs.flatMap(plansOf));
+    for (const queues of [rxQueues, txQueues])
+      for (const key of queues.keys()) if (key.slice(key.indexOf(' ') + 1) === port) queues.delete(key);
+    for (const job of jobs) make(job);
+  }
+
+  const jobs = plan.jobs.filter((job) => job !== null);
+  await load(jobs.flatMap(plansOf));
+  for (const job of jobs) make(job);
+
+  const rxOf = (job: JobPlan) => (job.rx === null ? undefined : rxQueues.get(keyOf(job.rx)));
   const txOf = (job: JobPlan) => job.tx.map((queue) => txQueues.get(keyOf(queue)) as TxQueue);
   const words = new Int32Array(memory, plan.control, CONTROL.clock);
   const wakeAfter = (us: number): void => {
@@ -121,13 +147,7 @@ export async function attach(plan: WorkerPlan, native: Native): Promise<Attached
     return { counterNames, poll };
   }
 
-  return { memory, clock, rxOf, txOf, makeJob };
-}
-
-async function loadModules(plans: readonly QueuePlan[]): Promise<Map<string, QueueModule>> {
-  const modules = new Map<string, QueueModule>();
-  for (const { module } of plans) if (!modules.has(module)) modules.set(module, await import(module));
-  return modules;
+  return { memory, clock, rxOf, txOf, renew, makeJob };
 }
 
 function addName(name: string, names: string[], app: AppName): number {

@@ -1,11 +1,11 @@
 /** The jobs of one worker: made, replaced, set aside, taken out; and what of them the loop works on. Control half. */
-import { type BurstFunction, DROP } from '../lib/queue.ts';
+import { type BurstFunction, DROP, type QueuePlan } from '../lib/queue.ts';
 import { appError, loadApp } from './apps.ts';
 import type { Attached, Job } from './attach.ts';
 import { APP_COUNTERS, JOB, JOB_COUNTERS } from './control.ts';
 import { heldIn, writeOff } from './ledger.ts';
 import type { Work } from './loop.ts';
-import type { AppName, JobPlan, WorkerPlan } from './plan.ts';
+import type { AppName, Attachment, JobPlan, WorkerPlan } from './plan.ts';
 
 const idle: BurstFunction = () => 0;
 
@@ -16,6 +16,8 @@ export class Jobs {
   private readonly plans: (JobPlan | null)[];
   /** Undefined: the application has thrown, and nothing has taken its place yet. */
   private readonly made: (Job | undefined)[];
+  /** The port whose driver is being exchanged. */
+  private parked: string | undefined;
   /** Whose the words of each job's own counters are. */
   private readonly names: (readonly string[])[];
 
@@ -64,16 +66,34 @@ export class Jobs {
     this.plans[index] = null;
   }
 
+  /** Leaves `jobs`, and their queues of `port`, until `attach`. */
+  park(port: string, jobs: readonly number[]): void {
+    for (const index of jobs) this.end(index, DROP.stopped);
+    this.parked = port;
+  }
+
+  /** Goes on with the jobs that were parked, on new queues of `port`. Throws what making those throws. */
+  async attach(port: string, jobs: readonly Attachment[]): Promise<void> {
+    await this.attached.renew(
+      port,
+      jobs.map(({ plan }) => plan),
+    );
+    for (const { job, plan } of jobs) if (this.plans[job] !== null) this.plans[job] = plan;
+    this.parked = undefined;
+  }
+
   /** What the loop works on. Jobs that make packets are not called while `quiescent`. */
   work(quiescent: boolean): Work {
-    const { attached, made } = this;
+    const { attached, made, parked } = this;
+    // A queue of another port that a parked job has is still to be kicked.
+    const here = (queue: QueuePlan | null): boolean => queue !== null && queue.port !== parked;
     const attachedPlans = this.plans.filter((plan) => plan !== null);
     return {
       polls: this.plans.map((plan, index) =>
         plan === null || (quiescent && plan.rx === null) ? idle : (made[index]?.poll ?? idle),
       ),
-      rx: attachedPlans.flatMap((plan) => attached.rxOf(plan) ?? []),
-      tx: [...new Set(attachedPlans.flatMap((plan) => attached.txOf(plan)))],
+      rx: attachedPlans.flatMap((plan) => (here(plan.rx) ? (attached.rxOf(plan) ?? []) : [])),
+      tx: [...new Set(attachedPlans.flatMap((plan) => attached.txOf(plan).filter((_, i) => here(plan.tx[i]))))],
     };
   }
 

@@ -8,7 +8,7 @@ import { attach } from './attach.ts';
 import { COMMAND, CONTROL, commandOf, STATE } from './control.ts';
 import { Jobs } from './jobs.ts';
 import { type Loop, makeLoop } from './loop.ts';
-import type { AppName, Mail, Report, WorkerPlan, WorkerResult } from './plan.ts';
+import type { AppName, Attachment, JobPlan, Mail, Report, WorkerPlan, WorkerResult } from './plan.ts';
 
 /** What the pool's task is called with. */
 export interface WorkerTask {
@@ -135,7 +135,9 @@ class Worker {
     const posted = Atomics.load(this.words, CONTROL.posted);
     for (let mail = this.receive(); mail !== undefined; mail = this.receive()) {
       if (mail.type === 'replace') void this.replace(mail.id, mail.job, mail.app, mail.version);
-      else this.detach(mail.id, mail.job);
+      else if (mail.type === 'detach') this.detach(mail.id, mail.job);
+      else if (mail.type === 'park') this.park(mail.id, mail.port, mail.jobs);
+      else void this.attach(mail.id, mail.port, mail.jobs);
     }
     Atomics.store(this.words, CONTROL.read, posted);
   }
@@ -148,6 +150,36 @@ class Worker {
     this.jobs.detach(job);
     this.arrange();
     this.send({ type: 'detached', id, job });
+  }
+
+  private park(id: number, port: string, jobs: readonly number[]): void {
+    this.jobs.park(port, jobs);
+    this.arrange();
+    this.send({ type: 'parked', id });
+  }
+
+  private async attach(id: number, port: string, jobs: readonly Attachment[]): Promise<void> {
+    this.loading++;
+    try {
+      await this.jobs.attach(port, jobs);
+      for (const { job, plan, place } of jobs) if (place) await this.replant(job, plan);
+      this.arrange();
+      if (this.quiescent) for (const rx of this.loop.work.rx) rx.quiesce();
+      this.send({ type: 'attached', id });
+    } catch (error) {
+      this.send({ type: 'attached', id, error: toPlainError(error) });
+    } finally {
+      this.loading--;
+    }
+  }
+
+  /** Has a job's application made again. One that cannot be is as if it had thrown: the others go on. */
+  private async replant(job: number, { app, version }: JobPlan): Promise<void> {
+    try {
+      await this.jobs.place(job, app, version);
+    } catch (error) {
+      this.send({ type: 'threw', job, error: toPlainError(error) });
+    }
   }
 
   private async replace(id: number, job: number, app: AppName, version: number): Promise<void> {

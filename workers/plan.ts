@@ -69,7 +69,19 @@ export type Mail =
       readonly version: number;
     }
   /** Leave job `job` and touch the queues no more that only it had: its port is going away. */
-  | { readonly type: 'detach'; readonly id: number; readonly job: number };
+  | { readonly type: 'detach'; readonly id: number; readonly job: number }
+  /** Leave jobs `jobs` and touch their queues no more until `attach`: the driver of `port` is being exchanged. */
+  | { readonly type: 'park'; readonly id: number; readonly port: string; readonly jobs: readonly number[] }
+  /** Make the queues of `port` anew, and then the applications of these jobs that have one. */
+  | { readonly type: 'attach'; readonly id: number; readonly port: string; readonly jobs: readonly Attachment[] };
+
+/** A job after the driver of a port of its was exchanged. */
+export interface Attachment {
+  readonly job: number;
+  readonly plan: JobPlan;
+  /** False: its application has failed, and is started again in its time. */
+  readonly place: boolean;
+}
 
 /** Worker to main thread. Frames that an application left behind have been counted by then: see `JOB_COUNTERS`. */
 export type Report =
@@ -77,6 +89,7 @@ export type Report =
   | { readonly type: 'ready'; readonly counterNames: readonly (readonly string[] | null)[] }
   | { readonly type: 'threw'; readonly job: number; readonly error: PlainError }
   | { readonly type: 'detached'; readonly id: number; readonly job: number }
+  | { readonly type: 'parked' | 'attached'; readonly id: number; readonly error?: PlainError }
   | {
       readonly type: 'replaced';
       readonly id: number;

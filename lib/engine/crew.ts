@@ -29,8 +29,9 @@ export interface CrewJob {
   /** Undefined: it receives nothing. */
   readonly rxPort: Pktio | undefined;
   readonly txPorts: readonly Pktio[];
-  readonly rx: QueueHandle | undefined;
-  readonly tx: readonly QueueHandle[];
+  /** Its queues: others, once the driver of a port was exchanged. */
+  rx: QueueHandle | undefined;
+  tx: readonly QueueHandle[];
   readonly backoff: Backoff;
   app: AppName;
   /** Counts the replacements of `app`. */
@@ -58,6 +59,8 @@ export interface Crew {
   readonly jobs: readonly CrewJob[];
   /** What `worker` is to do now: its jobs that are attached, with the applications that they have now. */
   planOf(worker: Worker, restarted: boolean): WorkerPlan;
+  /** The same for one job, on the queues that its ports have now. */
+  renew(job: CrewJob): JobPlan;
   /** Ends the threads and gives everything back, whatever fails. */
   free(): Promise<Remains>;
 }
@@ -73,6 +76,9 @@ export const NO_CREW: Crew = {
   workers: [],
   jobs: [],
   planOf: () => {
+    throw new Error('there is no crew');
+  },
+  renew: () => {
     throw new Error('there is no crew');
   },
   free: async () => ({ stuck: [], errors: [] }),
@@ -106,10 +112,12 @@ export async function makeCrew(
   const apps = specs.map((spec) => resolveApp(spec.app));
   const facts = new Map([...ports.values()].map((port) => [port, factsOf(port, ports)]));
   const jobs: CrewJob[] = [];
+  const planOfJob = new Map<number, PlannedJob>();
   const places: Place[] = [];
 
   const makeJob = (planned: PlannedJob, worker: Worker, index: number): CrewJob => {
     const portOf = ({ port }: { port: string }) => ports.get(port) as Pktio;
+    planOfJob.set(planned.job, planned);
     const rxPort = planned.rx === null ? undefined : portOf(planned.rx);
     return {
       number: planned.job,
@@ -117,8 +125,7 @@ export async function makeCrew(
       worker,
       rxPort,
       txPorts: planned.tx.map(portOf),
-      rx: planned.rx === null ? undefined : rxPort?.queues.rx[planned.rx.queue],
-      tx: planned.tx.map((t) => portOf(t).queues.tx[t.queue]),
+      ...queuesOf(planned),
       backoff: new Backoff(settings.restartMs),
       app: apps[planned.job],
       version: 0,
@@ -129,6 +136,11 @@ export async function makeCrew(
       failure: undefined,
     };
   };
+
+  const queuesOf = (planned: PlannedJob) => ({
+    rx: planned.rx === null ? undefined : ports.get(planned.rx.port)?.queues.rx[planned.rx.queue],
+    tx: planned.tx.map(({ port, queue }) => ports.get(port)?.queues.tx[queue] as QueueHandle),
+  });
 
   const own = (place: Place, fd: number): number => {
     place.fds.push(fd);
@@ -168,6 +180,15 @@ export async function makeCrew(
     txPorts: job.txPorts.map((port) => facts.get(port) as PortFacts),
     block: job.worker.memory.blocks[job.index],
   });
+
+  const renew = (job: CrewJob): JobPlan => {
+    Object.assign(job, queuesOf(planOfJob.get(job.number) as PlannedJob));
+    const { epoll } = places[job.worker.id];
+    const fd = job.rx?.plan.fd ?? -1;
+    // It is in the set already unless the driver has made another one.
+    if (fd >= 0) native.epollWatch(epoll as number, fd, true);
+    return jobPlan(job);
+  };
 
   const planOf = (worker: Worker, restarted: boolean): WorkerPlan => {
     const { mode, idleUs, burst, inlining } = settings;
@@ -224,5 +245,5 @@ export async function makeCrew(
     await free();
     throw error;
   }
-  return { workers: places.map(({ worker }) => worker as Worker), jobs, planOf, free };
+  return { workers: places.map(({ worker }) => worker as Worker), jobs, planOf, renew, free };
 }

@@ -15,6 +15,10 @@ import type { Worker } from './worker.ts';
 const read = (memory: SharedArrayBuffer, { counters, counterNames }: QueuePlan) =>
   readCounters(memory, counters, counterNames);
 
+/** Frames that came by a queue, and by those in its place before its driver was exchanged. */
+const inAll = (memory: SharedArrayBuffer, { plan, before }: QueueHandle): bigint =>
+  framesOf(read(memory, plan)) + (before === undefined ? 0n : framesOf(before));
+
 const add = (memory: SharedArrayBuffer, { counters, counterNames }: QueuePlan, index: number, n: number) => {
   if (n > 0) makeCounters(memory, counters, counterNames.length)(index, n);
 };
@@ -33,7 +37,7 @@ export function settleDeath(memory: SharedArrayBuffer, worker: Worker, jobs: rea
   for (const queue of tx) settleTx(memory, queue);
   for (const job of jobs) {
     if (job.rx === undefined) continue;
-    const received = Number(framesOf(read(memory, job.rx.plan)) - ledgerOf(job).delivered);
+    const received = Number(inAll(memory, job.rx) - ledgerOf(job).delivered);
     addToJob(memory, job, LEDGER.delivered, received);
   }
   // A job that has been taken out has its share of the queues' counters: then what is torn cannot be told.
@@ -61,7 +65,7 @@ function settleTx(memory: SharedArrayBuffer, queue: QueueHandle): void {
 
 /** What a tx queue accepted and no job has counted was accepted from the job that holds so much. */
 function settleAccepted(memory: SharedArrayBuffer, jobs: readonly CrewJob[], tx: readonly QueueHandle[]): void {
-  const frames = tx.reduce((sum, { plan }) => sum + framesOf(read(memory, plan)), 0n);
+  const frames = tx.reduce((sum, queue) => sum + inAll(memory, queue), 0n);
   const accepted = jobs.reduce((sum, job) => sum + ledgerOf(job).accepted, 0n);
   const torn = Number(frames - accepted);
   const sender = jobs.find(({ worker, index }) => heldIn(memory, worker.memory.blocks[index]) >= torn);

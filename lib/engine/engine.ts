@@ -74,7 +74,8 @@ export class Engine {
   constructor(means: Means & { readonly ports: Map<string, Pktio> }) {
     this.means = means;
     const onQuiesce = (device: Device) => this.quiesce(device);
-    this.framework = new Framework({ onQuiesce, unbindDeadlineMs: UNBIND_MS });
+    const onReplace = (device: Device, exchange: () => Promise<boolean>) => this.exchange(device, exchange);
+    this.framework = new Framework({ onQuiesce, onReplace, unbindDeadlineMs: UNBIND_MS });
     const { arena } = means;
     const pcap = pcapDriver({ flock: (fd, shared) => arena.native.flock(fd, shared) });
     const netdevs = new NetdevTable(arena.native);
@@ -203,6 +204,11 @@ export class Engine {
     if (pktio === undefined) return;
     await this.current?.detach(pktio);
     this.forget(pktio);
+  }
+
+  private async exchange({ pktio }: Device, exchange: () => Promise<boolean>): Promise<void> {
+    if (pktio === undefined || this.current === undefined) await exchange();
+    else await this.current.exchange(pktio, exchange);
   }
 
   private forget(port: Pktio): void {

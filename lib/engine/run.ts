@@ -140,6 +140,34 @@ export class Run extends EventEmitter<RunEvents> {
     this.salvage.look();
   }
 
+  /**
+   * Has the jobs that use `port` leave its queues while `exchange` makes them anew, which resolves to whether what is in the
+   * rings went on. The others go on. Rejects as that does.
+   */
+  async exchange(port: Pktio, exchange: () => Promise<boolean>): Promise<void> {
+    await this.begun;
+    await this.ending;
+    if (this.ending !== undefined || !this.ports.here.includes(port)) {
+      await exchange();
+      return;
+    }
+    const uses = ({ rxPort, txPorts }: CrewJob) => rxPort === port || txPorts.includes(port);
+    await this.supervisor.exchange(port.name, this.crew.jobs.filter(uses), async () => {
+      const offsets = [...port.queues.rx, ...port.queues.tx].flatMap((queue) => [...queue.held()]);
+      const release = this.salvage.hold(offsets);
+      let kept = false;
+      try {
+        kept = await exchange();
+      } catch (error) {
+        kept = port.state === 'started'; // its rings are as they were, and emptied when it goes away
+        throw error;
+      } finally {
+        release();
+        if (!kept) this.salvage.leave(undefined, offsets);
+      }
+    });
+  }
+
   /** Stops in order: sources, what is under way, workers, ports. Idempotent; resolves to the final figures. */
   stop(): Promise<RunResult> {
     this.ending ??= this.end();
@@ -215,6 +243,7 @@ export class Run extends EventEmitter<RunEvents> {
 
   private async end(): Promise<RunResult> {
     clearInterval(this.watch);
+    if (this.supervisor.exchanged !== undefined) await this.supervisor.exchanged;
     this.supervisor.stop();
     await drain(this.crew, this.means.settings.drainMs);
     await halt(this.crew);

@@ -25,13 +25,13 @@ function nameOf(reason: number): string {
   return Object.keys(DROP)[reason];
 }
 
-/** Frames that a port had in its rings when it left: its device may still use them. */
+/** Frames that a port had in its rings when those went: its device may still use them. */
 interface Leftover {
-  readonly port: Pktio;
+  readonly port: Pktio | undefined;
   readonly offsets: readonly number[];
 }
 
-const stillUses = ({ port }: Leftover): boolean => port.state === 'started' || port.state === 'stopping';
+const stillUses = ({ port }: Leftover): boolean => port?.state === 'started' || port?.state === 'stopping';
 
 /** Brings lost frames of one run back to the pool. */
 export class Salvage {
@@ -45,6 +45,7 @@ export class Salvage {
   private candidates: Int32Array | undefined;
   private expected = 0;
   private leftovers: Leftover[] = [];
+  private readonly held = new Set<readonly number[]>();
   /** The last worker that died since a look: what is in no counter is its doing. */
   private dead: Worker | undefined;
   private timer: NodeJS.Timeout | undefined;
@@ -83,8 +84,17 @@ export class Salvage {
     await this.try();
   }
 
-  /** Brings `offsets` back when `port` has stopped: until then its device may write to them. */
-  leave(port: Pktio, offsets: readonly number[]): void {
+  /** `offsets` are somebody's, though they may be in no ring, until the returned function is called. */
+  hold(offsets: readonly number[]): () => void {
+    this.held.add(offsets);
+    return () => this.held.delete(offsets);
+  }
+
+  /**
+   * Brings `offsets` back when `port` has stopped: until then its device may write to them. Without a port, as soon as the
+   * workers stand still.
+   */
+  leave(port: Pktio | undefined, offsets: readonly number[]): void {
     if (offsets.length > 0) this.leftovers.push({ port, offsets });
     this.look();
   }
@@ -102,7 +112,7 @@ export class Salvage {
 
   /** Frames that a device may still use, though its port has left the run. */
   get kept(): readonly (readonly number[])[] {
-    return this.leftovers.filter(stillUses).map(({ offsets }) => offsets);
+    return [...this.leftovers.filter(stillUses).map(({ offsets }) => offsets), ...this.held];
   }
 
   private later(): void {

@@ -1,6 +1,6 @@
 /** Watches the workers of a run: hung ones are ended, failed ones and failed applications started again. Control half. */
 import { COMMAND } from '../../workers/control.ts';
-import type { AppName, Mail, Report } from '../../workers/plan.ts';
+import type { AppName, JobPlan, Mail, Report } from '../../workers/plan.ts';
 import { fromPlainError, LinecardError } from '../errors.ts';
 import { Backoff } from './backoff.ts';
 import type { Crew, CrewJob, Means } from './crew.ts';
@@ -51,6 +51,9 @@ export class Supervisor {
   /** The end of the queue of each job: its application is exchanged by one caller at a time. */
   private readonly turns = new Map<CrewJob, Promise<unknown>>();
   private readonly heartbeats: Heartbeats;
+  /** Ends with the last exchange of a driver that was asked for, and with the one that is under way. */
+  private exchanging: Promise<void> | undefined;
+  private underWay: Promise<void> | undefined;
   private begun = false;
   private stopped = false;
   /** Why a worker died before all of them were up. */
@@ -89,7 +92,7 @@ export class Supervisor {
 
   /** Puts `app` into `job`, starting its worker with it if that is down. Throws what stands in the way; then nothing changes. */
   async replace(job: CrewJob, app: AppName): Promise<void> {
-    const error = await this.inTurn(job, () => this.exchange(job, { app, version: ++this.lastVersion }));
+    const error = await this.inTurn(job, () => this.change(job, { app, version: ++this.lastVersion }));
     if (error !== undefined) throw error;
   }
 
@@ -108,6 +111,27 @@ export class Supervisor {
     job.state = 'detached';
   }
 
+  /**
+   * Has `jobs` leave the queues of `port`, calls `exchange`, which makes them anew, and has the jobs come back to them.
+   * Their applications are made again. Rejects as `exchange`.
+   */
+  exchange(port: string, jobs: readonly CrewJob[], exchange: () => Promise<void>): Promise<void> {
+    const before = this.exchanging ?? Promise.resolve();
+    const mine = before.then(() => this.alone(jobs, () => this.around(port, jobs, exchange)));
+    const over = mine
+      .catch(() => {})
+      .finally(() => {
+        if (this.exchanging === over) this.exchanging = undefined;
+      });
+    this.exchanging = over;
+    return mine;
+  }
+
+  /** Resolves when no driver is being exchanged; undefined when none is. */
+  get exchanged(): Promise<void> | undefined {
+    return this.exchanging;
+  }
+
   /** A worker reports. */
   report(worker: Worker, report: Report): void {
     const jobs = this.jobsOf(worker);
@@ -115,14 +139,13 @@ export class Supervisor {
       for (const job of jobs) this.placed(job, report.counterNames[job.index]);
       return;
     }
-    const job = jobs[report.job];
     const error = 'error' in report && report.error !== undefined ? fromPlainError(report.error) : undefined;
     if (report.type === 'threw') {
-      this.jobFailed(job, error as Error);
+      this.jobFailed(jobs[report.job], error as Error);
       return;
     }
-    if (report.type === 'replaced' && error === undefined) this.placed(job, report.counterNames);
-    if (report.type === 'detached') job.state = 'detached';
+    if (report.type === 'replaced' && error === undefined) this.placed(jobs[report.job], report.counterNames);
+    if (report.type === 'detached') jobs[report.job].state = 'detached';
     this.salvage.look();
     this.asked.get(report.id)?.resolve({ error });
     this.asked.delete(report.id);
@@ -154,7 +177,60 @@ export class Supervisor {
     this.tell('worker-failed', worker.id, error, retryMs);
   }
 
-  private async exchange(job: CrewJob, next: { app: AppName; version: number }): Promise<Error | undefined> {
+  /** Keeps the applications of `jobs` from being exchanged during `action`. */
+  private alone(jobs: readonly CrewJob[], action: () => Promise<void>): Promise<void> {
+    const [first, ...rest] = jobs;
+    return first === undefined ? action() : this.inTurn(first, () => this.alone(rest, action));
+  }
+
+  private around(port: string, jobs: readonly CrewJob[], exchange: () => Promise<void>): Promise<void> {
+    const mine = this.onOthers(port, jobs, exchange);
+    const over = mine
+      .catch(() => {})
+      .finally(() => {
+        this.underWay = undefined;
+      });
+    this.underWay = over;
+    return mine;
+  }
+
+  private async onOthers(port: string, jobs: readonly CrewJob[], exchange: () => Promise<void>): Promise<void> {
+    const here = jobs.filter((job) => !job.leaving && job.state !== 'detached');
+    const workers = [...new Set(here.map(({ worker }) => worker))];
+    const left = await Promise.all(workers.map((worker) => this.park(port, worker, here)));
+    await exchange(); // if it rejects, the port goes away, and takes the jobs with it
+    const version = ++this.lastVersion; // an instance of the application per instance of its queues' code
+    for (const job of here) job.version = version;
+    const plans = new Map(here.map((job) => [job, this.crew().renew(job)]));
+    // Those that have died meanwhile are started on the new queues.
+    await Promise.all(workers.filter((_, i) => left[i]).map((worker) => this.attach(port, worker, plans)));
+  }
+
+  /** Resolves to whether `worker` has left the queues, to false when it does not run. */
+  private async park(port: string, worker: Worker, jobs: readonly CrewJob[]): Promise<boolean> {
+    await this.careOf(worker).starting;
+    if (!worker.hears) {
+      await worker.gone(GONE_MS);
+      return false;
+    }
+    const mine = jobs.filter((job) => job.worker === worker).map(({ index }) => index);
+    const answer = this.ask(worker, (id) => ({ type: 'park', id, port, jobs: mine }));
+    if (!(await worker.within(answer, DETACH_MS))) {
+      worker.kill('WORKER_STALLED', `it did not let go of a port within ${DETACH_MS} ms`);
+      await worker.gone(GONE_MS);
+    }
+    return (await answer).died !== true;
+  }
+
+  private async attach(port: string, worker: Worker, plans: ReadonlyMap<CrewJob, JobPlan>): Promise<void> {
+    const mine = [...plans].filter(([job]) => job.worker === worker);
+    const jobs = mine.map(([{ index, state }, plan]) => ({ job: index, plan, place: state === 'running' }));
+    const { error } = await this.ask(worker, (id) => ({ type: 'attach', id, port, jobs }));
+    if (error !== undefined)
+      worker.kill('WORKER_THREW', `its queues of port ${port} could not be made: ${error.message}`);
+  }
+
+  private async change(job: CrewJob, next: { app: AppName; version: number }): Promise<Error | undefined> {
     const { worker } = job;
     const care = this.careOf(worker);
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -196,6 +272,7 @@ export class Supervisor {
 
   private async start(worker: Worker): Promise<Error | undefined> {
     try {
+      if (this.underWay !== undefined) await this.underWay; // it is about to change the worker's queues
       await this.salvage.lookNow();
       if (this.stopped) return ended();
       await worker.start(this.crew().planOf(worker, true));

@@ -13,6 +13,11 @@ export interface FrameworkOptions {
    * workers leave its queues.
    */
   readonly onQuiesce?: (device: Device) => void | Promise<void>;
+  /**
+   * Called when the driver of a bound device is exchanged: has the workers leave its queues, calls `exchange`, which
+   * resolves to whether the rings went on, and has them come back. Rejects as that does.
+   */
+  readonly onReplace?: (device: Device, exchange: () => Promise<boolean>) => Promise<void>;
   /** How long an unbinding may take before it is forced: 2,000 if absent. */
   readonly unbindDeadlineMs?: number;
   /** How long each step of a forced unbinding may take: 1,000 if absent. */
@@ -23,6 +28,9 @@ export interface FrameworkOptions {
 
 const DEFAULTS = {
   onQuiesce: () => {},
+  onReplace: async (_device: Device, exchange: () => Promise<boolean>) => {
+    await exchange();
+  },
   unbindDeadlineMs: 2_000,
   forceDeadlineMs: 1_000,
   callbackDeadlineMs: 10_000,
@@ -56,6 +64,7 @@ export class Core {
       checkDeadline(key, options[key] ?? DEFAULTS[key]);
     this.limits = {
       onQuiesce: options.onQuiesce ?? DEFAULTS.onQuiesce,
+      onReplace: options.onReplace ?? DEFAULTS.onReplace,
       unbindDeadlineMs: ms('unbindDeadlineMs'),
       forceDeadlineMs: ms('forceDeadlineMs'),
       callbackDeadlineMs: ms('callbackDeadlineMs'),

@@ -10,6 +10,7 @@ import type { ClassListing, DevioListing, DriverListing, EnumeratorListing } fro
 import { listClasses, listDevices, listDevios, listDrivers, listEnumerators } from './listing.ts';
 import { sourceOf } from './records.ts';
 import { unbindDevice } from './release.ts';
+import { replaceDriver } from './replace.ts';
 import { release, request } from './request.ts';
 import { startAll, stopAll } from './run.ts';
 import type {
@@ -59,6 +60,16 @@ export class Framework {
   registerDriver(object: Driver): void {
     this.#core.registry.addDriver(object);
     this.#core.rematch(() => bindAll(this.#core));
+  }
+
+  /**
+   * Exchanges a driver for another release of it, while its devices run. Releases that state the same `handover` go on with
+   * the rings as they are; otherwise each device is reset and set up anew, as the same port with the same settings; one that
+   * cannot be is unbound, which is an `error` event, and matched afresh. Throws `NO_SUCH_DRIVER`, `SAME_VERSION`,
+   * `OTHER_CLASS`, and as `registerDriver`.
+   */
+  replaceDriver(object: Driver): Promise<void> {
+    return replaceDriver(this.#core, object);
   }
 
   /** Removes the class's enumerators and their devices, then stops it. Rejects with `NO_SUCH_CLASS`. */

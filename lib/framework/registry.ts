@@ -45,6 +45,31 @@ export class Registry {
     return insert(this.drivers, object.name, driverRecord(object));
   }
 
+  /**
+   * Puts `object` in the place of the driver of its name; returns both. Throws `NO_SUCH_DRIVER`, `SAME_VERSION`,
+   * `OTHER_CLASS`, and what `addDriver` does.
+   */
+  replaceDriver(object: Driver): { readonly before: DriverRecord; readonly after: DriverRecord } {
+    checkDriver(object);
+    const { name, version } = object;
+    const before = this.drivers.get(name);
+    const refuse = (code: string, why: string, fix: string) =>
+      new RegistryError(code, { what: `driver ${name} ${version}`, why, fix }, { detail: { driver: name, version } });
+    const known = [...this.drivers.keys()].join(', ') || 'none';
+    if (before === undefined)
+      throw refuse('NO_SUCH_DRIVER', 'none of that name is registered', `registered are: ${known}`);
+    if (before.leaving !== undefined) refuseDuplicate('DUPLICATE_DRIVER', `driver ${name}`, before);
+    if (before.version === version)
+      throw refuse('SAME_VERSION', 'that very version is registered', 'give the release its own version');
+    const after = driverRecord(object);
+    const classesOf = ({ enumeratorClasses }: DriverRecord) => [...enumeratorClasses].sort().join(' and ');
+    if (classesOf(before) !== classesOf(after)) {
+      const why = `it is for devices of class ${classesOf(after)}, and ${before.version} for ${classesOf(before)}`;
+      throw refuse('OTHER_CLASS', why, 'register it under a name of its own');
+    }
+    return { before, after: insert(this.drivers, name, after) };
+  }
+
   addDevice(enumerator: EnumeratorRecord, device: Pick<Device, 'address' | 'facts'>): DeviceRecord {
     checkDevice(enumerator.id, device);
     const detail = { enumerator: enumerator.id, address: device.address };

@@ -137,6 +137,16 @@ export interface Driver extends ObjectInfo {
    * of the one it was given. Whatever it made before throwing it must have released; the framework closes the devio.
    */
   probe(device: Device, devio: Devio, index: number): Pktio | Promise<Pktio>;
+  /**
+   * Name and version of what its ports hand over to a later release (`PortDevice.handOver`): `virtio-net-1`. Releases that
+   * name the same one go on with each other's rings; others reset the device.
+   */
+  readonly handover?: string;
+  /**
+   * As `probe`, for a device that an earlier release of the driver has left running: makes a port that is started, from
+   * what that handed over, and touches neither the device nor its rings. `queue.ts` halves of this release go on with them.
+   */
+  succeed?(device: Device, devio: Devio, index: number, state: unknown): Pktio | Promise<Pktio>;
   /** Called when it is unregistered or the framework stops, after its devices have been unbound. */
   stop?(): void | Promise<void>;
 }
@@ -175,6 +185,14 @@ export interface Explanation {
 export type FrameworkEvent =
   | { readonly type: 'device-added' | 'device-removed' | 'device-unbound'; readonly device: Device }
   | { readonly type: 'device-bound'; readonly device: Device; readonly driver: string; readonly devio: string }
+  | {
+      readonly type: 'driver-replaced';
+      readonly device: Device;
+      readonly driver: string;
+      readonly version: string;
+      /** The rings went on; else the device was reset. */
+      readonly kept: boolean;
+    }
   | { readonly type: 'device-failed'; readonly device: Device; readonly error: Error }
   | { readonly type: 'enumerator-added' | 'enumerator-removed'; readonly enumerator: string; readonly class: string }
   | {

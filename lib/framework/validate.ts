@@ -107,7 +107,11 @@ export function checkDriver(object: Driver): void {
   if (object.priority !== undefined && !Number.isFinite(object.priority)) {
     refuse('BAD_PRIORITY', what, `its priority is ${shown(object.priority)}`, 'use a number, or leave it out for 0');
   }
-  checkCallbacks(what, object, ['probe'], ['stop']);
+  if (object.handover !== undefined) checkName(what, 'handover', object.handover);
+  if ((object.handover === undefined) !== (object.succeed === undefined)) {
+    refuse('BAD_HANDOVER', what, 'it has one of handover and succeed', 'state both, or neither');
+  }
+  checkCallbacks(what, object, ['probe'], ['stop', 'succeed']);
 }
 
 function checkFacts(what: string, code: string, facts: DeviceFacts): void {

@@ -16,44 +16,71 @@ import type {
   PortStats,
   QueueHandle,
   Queues,
+  Succession,
 } from './types.ts';
 
 type PortEventMap = { link: [LinkInfo]; error: [Error, boolean]; wake: [] };
 
+/** Counters of queues, by number. */
+interface QueueCounters {
+  readonly rx: readonly Counters[];
+  readonly tx: readonly Counters[];
+}
+
 /** What every driver's probe returns. `device` is the driver's side of it. */
 export class Port extends EventEmitter<PortEventMap> implements Pktio {
   readonly name: string;
-  readonly driver: string;
   private readonly memory: SharedArrayBuffer;
-  private readonly device: PortDevice;
+  private device: PortDevice;
   private settings: PortConfig;
   private current: PortState = 'stopped';
   private made: Queues = { rx: [], tx: [] };
   /** Counters of queues that are no more: a port's counters never go back when it is stopped and started. */
   private retired: PortStats = { rx: {}, tx: {} };
+  /** Of the queues before these, one by one. */
+  private last: QueueCounters = { rx: [], tx: [] };
   private baseline: PortStats = { rx: {}, tx: {} };
   /** What the device has changed by itself, for the next start. */
   private next: Partial<PortConfig> = {};
+  /** Whose the reports of the device are. */
+  private sink: { port: Port | undefined } = { port: this };
+  /** What earlier releases of the driver counted. */
+  private earlier: Counters = {};
   /** A start or stop that is under way. */
   private change: Promise<void> = Promise.resolve();
   private closing: Promise<void> | undefined;
 
-  constructor(name: string, memory: SharedArrayBuffer, device: PortDevice) {
+  /** `running`: the device runs with these settings and queues, left by an earlier release of the driver. */
+  constructor(
+    name: string,
+    memory: SharedArrayBuffer,
+    device: PortDevice,
+    running?: { readonly config: PortConfig; readonly queues: Queues },
+  ) {
     super();
     this.name = name;
     this.memory = memory;
     this.device = device;
-    this.driver = device.driver;
-    this.settings = device.defaults;
-    device.attach?.({
-      link: (link) => this.tell('link', link),
-      error: (error, fatal) => this.tell('error', error, fatal),
-      wake: () => this.tell('wake'),
-      settings: (changed) => {
-        this.next = { ...this.next, ...changed };
-        if (this.current === 'stopped') this.follow();
-      },
+    this.settings = running?.config ?? device.defaults;
+    if (running !== undefined) {
+      this.current = 'started';
+      this.made = running.queues;
+    }
+    this.attach();
+  }
+
+  private attach(): void {
+    const { sink } = this;
+    this.device.attach?.({
+      link: (link) => sink.port?.tell('link', link),
+      error: (error, fatal) => sink.port?.tell('error', error, fatal),
+      wake: () => sink.port?.tell('wake'),
+      settings: (changed) => sink.port?.note(changed),
     });
+  }
+
+  get driver(): string {
+    return this.device.driver;
   }
 
   get state(): PortState {
@@ -96,6 +123,11 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
     await this.track(this.setUp());
   }
 
+  private note(settings: Partial<PortConfig>): void {
+    this.next = { ...this.next, ...settings };
+    if (this.current === 'stopped') this.follow();
+  }
+
   private follow(): void {
     this.settings = { ...this.settings, ...this.next };
     this.next = {};
@@ -129,6 +161,7 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
       }),
     ];
     this.retired = this.total(queues);
+    this.last = { rx: queues.rx.map((queue) => this.inAll(queue)), tx: queues.tx.map((queue) => this.inAll(queue)) };
     this.made = { rx: [], tx: [] };
     errors.push(await attempt(() => this.device.teardown()));
     this.current = 'stopped';
@@ -150,6 +183,61 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
     this.removeAllListeners();
     const failed = stopped ?? closed;
     if (failed !== undefined) throw failed.error;
+  }
+
+  async succeed(by: Succession): Promise<boolean> {
+    this.require('exchange the driver of', 'stopped', 'started');
+    const { device } = this;
+    const state = this.current === 'started' && by.compatible ? device.handOver?.() : undefined;
+    await this.track(state === undefined ? this.makeAnew(by) : this.takeOn(by, state));
+    return state !== undefined;
+  }
+
+  /** The rings go on: the next device half begins where this one has left off. */
+  private async takeOn(by: Succession, state: unknown): Promise<void> {
+    const next = await this.successor(by.make({ state }));
+    this.made = next.made;
+    this.become(next);
+  }
+
+  /** The device is stopped, and set up by the next device half with the same settings. Counters go on. */
+  private async makeAnew(by: Succession): Promise<void> {
+    const started = this.current === 'started';
+    if (started) {
+      this.current = 'stopping';
+      await this.tearDown();
+    }
+    const { last } = this;
+    this.earlier = this.extraStats();
+    await this.device.close();
+    this.become(await this.successor(by.make()));
+    const wanted = Object.entries(this.settings).filter(
+      ([key, value]) => this.device.defaults[key as keyof PortConfig] !== value,
+    );
+    this.settings = checkSettings(this.name, this.capability, this.device.defaults, Object.fromEntries(wanted));
+    if (!started) return;
+    this.current = 'starting';
+    await this.setUp();
+    this.made = { rx: this.made.rx.map(after(last.rx)), tx: this.made.tx.map(after(last.tx)) };
+  }
+
+  private async successor(made: Promise<Pktio>): Promise<Port> {
+    const next = await made;
+    if (next instanceof Port) return next;
+    await next.close();
+    const text = {
+      what: `port ${this.name}`,
+      why: "the driver's later release makes ports of its own kind",
+      fix: 'open it again',
+    };
+    throw new PortError('NO_SUCCESSOR', text, { detail: { port: this.name } });
+  }
+
+  private become(next: Port): void {
+    this.sink.port = undefined;
+    this.device = next.device;
+    this.sink = next.sink;
+    this.sink.port = this;
   }
 
   /** Waits for `change`; so does `close`, whatever comes of it. */
@@ -184,7 +272,7 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
 
   queueStats(direction: 'rx' | 'tx', queue: number): Counters {
     const handle = this.made[direction][queue];
-    if (handle !== undefined) return this.read(handle);
+    if (handle !== undefined) return this.inAll(handle);
     throw new PortError('NO_SUCH_QUEUE', {
       what: `port ${this.name}: ${direction} queue ${queue}`,
       why: `it has ${this.made[direction].length} of them${this.current === 'started' ? '' : `, being ${this.current}`}`,
@@ -197,7 +285,7 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
   }
 
   extraStats(): Counters {
-    return this.device.extraStats?.() ?? {};
+    return addCounters(this.earlier, this.device.extraStats?.() ?? {});
   }
 
   notes(): readonly string[] {
@@ -223,6 +311,11 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
     return { rx: sum(this.retired.rx, queues.rx), tx: sum(this.retired.tx, queues.tx) };
   }
 
+  /** Of a queue, and of those that were in its place before the driver was exchanged. */
+  private inAll(handle: QueueHandle): Counters {
+    return addCounters(handle.before ?? {}, this.read(handle));
+  }
+
   private read({ plan }: QueueHandle): Counters {
     return readCounters(this.memory, plan.counters, plan.counterNames);
   }
@@ -240,6 +333,17 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
     );
   }
 }
+
+/** Gives each queue what the one before it has counted. */
+const after =
+  (last: readonly Counters[]) =>
+  (handle: QueueHandle, i: number): QueueHandle => ({
+    plan: handle.plan,
+    before: last[i] ?? {},
+    held: () => handle.held(),
+    settle: () => handle.settle(),
+    clear: () => handle.clear(),
+  });
 
 /** What went wrong with `action`, in a box: anything can be thrown. */
 async function attempt(action: () => void | Promise<void>): Promise<{ readonly error: unknown } | undefined> {

@@ -70,6 +70,8 @@ export interface PortStats {
 /** One queue of a started port. */
 export interface QueueHandle {
   readonly plan: QueuePlan;
+  /** What the queues in its place have counted since the port was started, before its driver was exchanged. */
+  readonly before?: Counters;
   /** Offsets of the frames that are in this queue's ring now. Only meaningful while no worker runs the queue. */
   held(): Iterable<number>;
   /** Brings `completed` up to date when the worker that ran the queue has gone. */
@@ -102,6 +104,20 @@ export interface PortDevice {
   extraStats?(): Counters;
   /** What whoever opened the port should know, one sentence each, with the command that changes it. */
   notes?(config: PortConfig): readonly string[];
+  /**
+   * Lets go of a device that runs, without touching it or its rings: timers off, nothing is reported any more. Returns what
+   * a later release of the driver goes on with (`Driver.succeed`), and is not called any more; or undefined when that cannot
+   * be now, and nothing has changed. The workers have left the queues.
+   */
+  handOver?(): unknown;
+}
+
+/** How a port's driver is exchanged for a later release: what the framework tells the port. */
+export interface Succession {
+  /** Both releases know what `PortDevice.handOver` gives: the rings go on as they are. */
+  readonly compatible: boolean;
+  /** Makes the port of the later release on the same devio: one that runs, from what was handed over; else as `probe` does. */
+  make(handover?: { readonly state: unknown }): Promise<Pktio>;
 }
 
 /** Queues of a started port, by number. */
@@ -157,6 +173,12 @@ export interface Pktio {
   extraStats?(): Counters;
   /** What whoever opened the port should know, one sentence each, with the command that changes it. */
   notes?(): readonly string[];
+  /**
+   * Goes on with a later release of its driver, as the same port. The workers have left its queues. Resolves to whether the
+   * rings went on (else they were made anew, and what was in them is counted as `stopped`). After a rejection the port is of
+   * no use: close it.
+   */
+  succeed?(by: Succession): Promise<boolean>;
   on(event: 'link', listener: (link: LinkInfo) => void): this;
   on(event: 'error', listener: (error: Error, fatal: boolean) => void): this;
   /** The port's workers should look at its queues: the engine wakes them. */

@@ -15,7 +15,16 @@ import type {
   UnbindOptions,
 } from '../../lib/framework/types.ts';
 import { FRAMEWORK_API } from '../../lib/framework/types.ts';
-import type { Capability, LinkInfo, Pktio, PortConfig, PortState, PortStats, Queues } from '../../lib/pktio/types.ts';
+import type {
+  Capability,
+  LinkInfo,
+  Pktio,
+  PortConfig,
+  PortState,
+  PortStats,
+  Queues,
+  Succession,
+} from '../../lib/pktio/types.ts';
 
 /** The api of the fake enumerators, and the one that the fake devios offer, unless a test says otherwise. */
 export const BUS: Api = { name: 'fake-bus', version: 1 };
@@ -96,6 +105,9 @@ export class FakePktio implements Pktio {
     await this.onClose();
     this.state = 'closed';
   }
+
+  /** Present when its driver makes ports that can be taken over. */
+  succeed?: (by: Succession) => Promise<boolean>;
 
   configure(): void {}
   setMac(): void {}
@@ -215,11 +227,17 @@ export class FakeDriver implements Driver {
   readonly journal: Journal;
   readonly probes: { readonly device: Device; readonly devio: Devio; readonly index: number }[] = [];
   readonly pktios: FakePktio[] = [];
+  /** What it was handed over. */
+  readonly taken: unknown[] = [];
+  readonly handover?: string;
+  readonly succeed?: NonNullable<Driver['succeed']>;
   stops = 0;
   onProbe: Behaviour<[Device, Devio, number]> = () => {};
   onStop: Behaviour = () => {};
 
-  constructor(options: Info & Partial<Pick<Driver, 'enumeratorClass' | 'ids' | 'devios' | 'priority'>> = {}) {
+  constructor(
+    options: Info & Partial<Pick<Driver, 'enumeratorClass' | 'ids' | 'devios' | 'priority' | 'handover'>> = {},
+  ) {
     this.name = options.name ?? 'driver';
     this.version = options.version ?? '1.0.0';
     this.frameworkApi = options.frameworkApi ?? FRAMEWORK_API;
@@ -228,15 +246,26 @@ export class FakeDriver implements Driver {
     this.devios = options.devios ?? [IO];
     this.priority = options.priority ?? 0;
     this.journal = options.journal ?? [];
+    if (options.handover === undefined) return;
+    this.handover = options.handover;
+    this.succeed = (device, _devio, _index, state) => {
+      this.journal.push(`${this.name} ${this.version}:succeed`);
+      this.taken.push(state);
+      return this.make(device);
+    };
+  }
+
+  private make(device: Device): FakePktio {
+    const pktio = new FakePktio(device.address, this.name, this.journal);
+    this.pktios.push(pktio);
+    return pktio;
   }
 
   async probe(device: Device, devio: Devio, index: number): Promise<Pktio> {
     this.probes.push({ device, devio, index });
     this.journal.push(`${this.name}:probe`);
     await this.onProbe(device, devio, index);
-    const pktio = new FakePktio(device.address, this.name, this.journal);
-    this.pktios.push(pktio);
-    return pktio;
+    return this.make(device);
   }
 
   async stop(): Promise<void> {

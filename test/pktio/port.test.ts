@@ -471,3 +471,91 @@ describe('promiscuous mode', () => {
     port.setPromiscuous(true); // as it is
   });
 });
+
+describe('a port whose driver is exchanged', () => {
+  const next = (device: FakeDevice, running = false) =>
+    new Port('next', device.devio.memory, device, running ? { config: DEFAULTS, queues: device.queues } : undefined);
+
+  it('goes on with the rings when the later release takes over what this one hands over', async () => {
+    const { port, device } = makePort();
+    await port.start();
+    const later = new FakeDevice();
+    const queues = await later.setup({ ...DEFAULTS, rxQueues: 1 });
+    const handed = Object.assign(device, { handOver: () => ({ rings: 1 }) });
+    const kept = await port.succeed({
+      compatible: true,
+      make: async (handover) => {
+        expect(handover).toEqual({ state: { rings: 1 } });
+        return next(later, true);
+      },
+    });
+    expect([kept, port.state, port.queues, port.name]).toEqual([true, 'started', queues, 'fake:0']);
+    expect([handed.calls, later.calls]).toEqual([['setup'], ['setup']]);
+    await port.stop();
+    expect(later.calls).toEqual(['setup', 'flush', 'clear tx 0', 'teardown']);
+  });
+
+  it('sets the device up anew otherwise: same settings, and counters that go on, by queue', async () => {
+    const { port, device } = makePort();
+    port.configure({ rxQueues: 1, mtu: 1400 });
+    await port.start();
+    countPackets(device, 'rx', 0, 5);
+    const later = new FakeDevice();
+    const kept = await port.succeed({ compatible: false, make: async () => next(later) });
+    expect([kept, port.state]).toEqual([false, 'started']);
+    expect(device.calls).toEqual(['setup', 'flush', 'clear tx 0', 'teardown', 'close']);
+    expect(later.calls).toEqual(['setup']);
+    expect(port.config).toMatchObject({ rxQueues: 1, mtu: 1400 });
+    expect(port.queues.rx[0]!.before).toMatchObject({ packets: 5n, bytes: 500n });
+  });
+
+  it('sets it up anew, too, when it cannot be handed over now', async () => {
+    const { port, device } = makePort();
+    await port.start();
+    Object.assign(device, { handOver: () => undefined });
+    const later = new FakeDevice();
+    expect(await port.succeed({ compatible: true, make: async () => next(later) })).toBe(false);
+    expect([device.calls.at(-1), later.calls]).toEqual(['close', ['setup']]);
+  });
+
+  it('stays stopped when it was', async () => {
+    const { port, device } = makePort();
+    const later = new FakeDevice();
+    await port.succeed({ compatible: true, make: async () => next(later) });
+    expect([port.state, device.calls, later.calls]).toEqual(['stopped', ['close'], []]);
+    await port.start();
+    expect(later.calls).toEqual(['setup']);
+  });
+
+  it('hears the later release, and not the earlier one any more', async () => {
+    const { port, device } = makePort();
+    const links: string[] = [];
+    port.on('link', ({ media }) => links.push(media));
+    const later = new FakeDevice();
+    await port.succeed({ compatible: false, make: async () => next(later) });
+    device.events?.link({ ...memoryLink(), media: 'earlier' });
+    later.events?.link({ ...memoryLink(), media: 'later' });
+    later.events?.settings?.({ mtu: 1300 });
+    expect([links, port.mtu]).toEqual([['later'], 1300]);
+  });
+
+  it('is refused what makes ports of another kind, and that is closed', async () => {
+    const { port } = makePort();
+    const other = { close: vi.fn(async () => {}) };
+    const refused = await rejection(port.succeed({ compatible: false, make: async () => other as never }));
+    expect(refused).toMatchObject({ code: 'NO_SUCCESSOR' });
+    expect(other.close).toHaveBeenCalledOnce();
+    expect(port.state).toBe('stopped');
+  });
+
+  it('is not exchanged while it is being started', async () => {
+    const { port, device } = makePort();
+    const { opened, open } = gate();
+    device.does.setup = () => opened;
+    const started = port.start();
+    const refused = await rejection(port.succeed({ compatible: false, make: async () => port }));
+    expect(refused).toMatchObject({ code: 'WRONG_STATE' });
+    open();
+    await started;
+  });
+});

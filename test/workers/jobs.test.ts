@@ -30,16 +30,22 @@ function makeWorld() {
   const queue = (name: string) => ({ name }) as unknown as RxQueue & TxQueue;
   const queues = { r: queue('r'), t: queue('t'), u: queue('u') };
   const plan = (id: number, rx: boolean): JobPlan =>
-    ({ id, block: id * 1024, rx: rx ? {} : null, counterNames: [], app: {}, version: 0, tx: [] }) as unknown as JobPlan;
+    ({
+      ...{ id, block: id * 1024, counterNames: [], app: {}, version: 0 },
+      rx: rx ? { port: 'r' } : null,
+      tx: id === 10 ? [{ port: 't' }, { port: 'u' }] : [{ port: 't' }],
+    }) as unknown as JobPlan;
   const plans = [plan(10, true), plan(1, false)];
   plans[0] = { ...plans[0], block: 0 };
   const count = (job: number) =>
     makeCounters(memory, plans[job].block + JOB.counters * 4, JOB_COUNTERS.length + APP_COUNTERS);
+  const renewed: string[] = [];
   const attached: Attached = {
     memory,
     clock: {} as Attached['clock'],
     rxOf: ({ rx }) => (rx === null ? undefined : queues.r),
     txOf: ({ id }) => (id === 10 ? [queues.t, queues.u] : [queues.t]),
+    renew: async (port, jobs) => void renewed.push(`${port}: ${jobs.map(({ version }) => version)}`),
     makeJob(job, factory, app) {
       const counterNames: string[] = [];
       const index = plans.findIndex((p) => p.block === job.block);
@@ -58,7 +64,7 @@ function makeWorld() {
     );
   const own = new Int32Array(memory, (JOB.counters + JOB_COUNTERS.length * 2) * 4, 4);
   const finished = () => new Int32Array(memory, 0, 1)[JOB.finished] === 1;
-  return { jobs, count, ledger, own, finished, queues };
+  return { jobs, count, ledger, own, finished, queues, plans, renewed };
 }
 
 let world: ReturnType<typeof makeWorld>;
@@ -219,5 +225,42 @@ describe('the work', () => {
     await jobs.place(0, counting(), 0);
     await jobs.place(1, counting(), 0);
     expect(jobs.work(true).polls.map((poll) => poll())).toEqual([7, 0]);
+  });
+});
+
+describe('while the driver of a port is exchanged', () => {
+  it('its jobs are not called, their frames are counted as stopped, and only the queues of other ports are kicked', async () => {
+    const { jobs, count, ledger, queues } = world;
+    const app = counting('a');
+    await jobs.place(0, app, 0);
+    await jobs.place(1, app, 0);
+    count(0)(LEDGER.delivered, 3);
+    jobs.park('t', [0, 1]);
+    const { polls, rx, tx } = jobs.work(false);
+    expect(polls.map((poll) => poll())).toEqual([0, 0]);
+    expect([rx, tx]).toEqual([[queues.r], [queues.u]]);
+    expect(ledger(0)).toEqual({ delivered: 3n, dropped_stopped: 3n });
+  });
+
+  it('they come back to queues made anew, as they are planned then', async () => {
+    const { jobs, plans, renewed, queues } = world;
+    const app = counting('a');
+    await jobs.place(0, app, 0);
+    jobs.park('r', [0]);
+    expect(jobs.work(false).rx).toEqual([]);
+    await jobs.attach('r', [{ job: 0, plan: { ...plans[0], version: 7 } as JobPlan, place: true }]);
+    expect(renewed).toEqual(['r: 7']);
+    expect(jobs.work(false).polls[0]()).toBe(0); // until its application has been placed
+    await jobs.place(0, app, 7);
+    const { polls, rx, tx } = jobs.work(false);
+    expect([polls[0](), rx, tx]).toEqual([7, [queues.r], [queues.t, queues.u]]);
+  });
+
+  it('one that is taken out meanwhile stays out', async () => {
+    const { jobs, plans } = world;
+    jobs.park('r', [0]);
+    jobs.detach(0);
+    await jobs.attach('r', [{ job: 0, plan: plans[0], place: false }]);
+    expect(jobs.work(false).rx).toEqual([]);
   });
 });

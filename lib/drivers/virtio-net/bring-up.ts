@@ -23,13 +23,19 @@ export class BringUp {
   private readonly what: string;
   private readonly transport: VirtioTransport;
   private readonly stepMs: number;
-  /** Status bits set since the last reset. */
-  private state = 0;
+  private state: number;
 
-  constructor(what: string, transport: VirtioTransport, stepMs: number = STEP_MS) {
+  /** `state`: what an earlier release of the driver has set, of a device that runs. */
+  constructor(what: string, transport: VirtioTransport, stepMs: number = STEP_MS, state = 0) {
     this.what = what;
     this.transport = transport;
     this.stepMs = stepMs;
+    this.state = state;
+  }
+
+  /** Status bits set since the last reset. */
+  get status(): number {
+    return this.state;
   }
 
   private step<T>(name: string, promise: Promise<T>): Promise<T> {

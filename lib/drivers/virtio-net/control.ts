@@ -25,6 +25,8 @@ export class Control {
   private readonly devio: VirtioDevio;
   private readonly commandMs: number;
   private ring: ControlRing | undefined;
+  /** Commands that were not answered yet. */
+  private pending = 0;
   /** Commands wait for each other. */
   private last: Promise<unknown> = Promise.resolve();
 
@@ -47,9 +49,28 @@ export class Control {
    * the buffer; with `COMMAND_REFUSED`, also for an answer that is none.
    */
   send(command: Command): Promise<void> {
-    const turn = this.last.then(() => this.answer(command));
+    this.pending++;
+    const turn = this.last
+      .then(() => this.answer(command))
+      .finally(() => {
+        this.pending--;
+      });
     this.last = turn.catch(() => {});
     return turn;
+  }
+
+  /** No command is under way: `handOver` may be called. */
+  get idle(): boolean {
+    return this.pending === 0;
+  }
+
+  /** What another one goes on with, `takeOver`. Undefined when there is no ring. */
+  handOver(): ControlState | undefined {
+    return this.ring?.state;
+  }
+
+  takeOver(state: ControlState | undefined): void {
+    if (state !== undefined) this.ring = new ControlRing(this.devio, state.index, state.layout.packed, state);
   }
 
   private async answer(command: Command): Promise<void> {
@@ -72,6 +93,16 @@ export class Control {
   }
 }
 
+/** A control ring between two commands. Plain data. */
+export interface ControlState {
+  readonly index: number;
+  readonly layout: QueueLayout;
+  /** Arena offset of where commands are put. */
+  readonly buffer: number;
+  /** Commands sent so far. */
+  readonly count: number;
+}
+
 /** The ring: split or packed. */
 class ControlRing {
   readonly layout: QueueLayout;
@@ -81,22 +112,33 @@ class ControlRing {
   private readonly heads: { readonly driver: Int32Array; readonly device: Int32Array };
   private readonly buffer: number;
   /** Commands sent so far. */
-  private count = 0;
+  private count: number;
 
-  constructor(devio: VirtioDevio, index: number, packed: boolean) {
+  constructor(devio: VirtioDevio, index: number, packed: boolean, before?: ControlState) {
     this.devio = devio;
     this.index = index;
-    const areas = queueAreas(SIZE, packed);
-    const [desc, driver, device] = [areas.desc, areas.driver, areas.device].map(({ bytes, align }) =>
-      devio.allocateShared(bytes + 2, Math.max(align, 4)),
-    );
-    this.layout = { size: SIZE, packed, desc, driver, device };
-    this.buffer = devio.allocateShared(MOST_BYTES, 64);
+    this.layout = before?.layout ?? this.layOut(packed);
+    this.buffer = before?.buffer ?? devio.allocateShared(MOST_BYTES, 64);
+    this.count = before?.count ?? 0;
+    const { driver, device } = this.layout;
     this.view = new DataView(devio.memory);
     this.heads = { driver: new Int32Array(devio.memory, driver, 1), device: new Int32Array(devio.memory, device, 1) };
     // We look for ourselves.
     if (packed) this.view.setUint16(driver + EVENT.flags, EVENT_F.DISABLE, true);
     else this.view.setUint16(driver + AVAIL.flags, NO_INTERRUPT, true);
+  }
+
+  get state(): ControlState {
+    const { index, layout, buffer, count } = this;
+    return { index, layout, buffer, count };
+  }
+
+  private layOut(packed: boolean): QueueLayout {
+    const areas = queueAreas(SIZE, packed);
+    const [desc, driver, device] = [areas.desc, areas.driver, areas.device].map(({ bytes, align }) =>
+      this.devio.allocateShared(bytes + 2, Math.max(align, 4)),
+    );
+    return { size: SIZE, packed, desc, driver, device };
   }
 
   async send(what: string, { class: group, command, data }: Command, ms: number): Promise<number> {

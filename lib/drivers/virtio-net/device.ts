@@ -24,10 +24,10 @@ import {
   setPairs,
 } from './commands.ts';
 import { readNetConfig } from './config.ts';
-import { COMMAND_MS, Control } from './control.ts';
+import { COMMAND_MS, Control, type ControlState } from './control.ts';
 import { inTime, pause } from './deadline.ts';
 import { virtioDevioOf } from './devio.ts';
-import { QueueSet } from './queues.ts';
+import { QueueSet, type QueuesState } from './queues.ts';
 import { Revival } from './revival.ts';
 
 /** Descriptors per ring unless configured. */
@@ -146,6 +146,11 @@ export class VirtioNetDevice implements PortDevice {
     };
     await this.run(queues);
     this.down = undefined;
+    this.watchOver(queues);
+    return made;
+  }
+
+  private watchOver(queues: QueueSet): void {
     this.revival = new Revival({
       close: (deadlineMs) => queues.close(deadlineMs),
       reset: () => {
@@ -162,6 +167,34 @@ export class VirtioNetDevice implements PortDevice {
       failed: (error, fatal) => this.events?.error(error, fatal),
     });
     this.timer = setInterval(() => this.look(), LOOK_MS).unref();
+  }
+
+  /** Undefined while it is being brought back, or a command is under way: then the device is reset. */
+  handOver(): Handover | undefined {
+    const { queues, revival, control } = this;
+    const steady = this.down === undefined && revival?.idle === true && control.idle && this.changing === 'no';
+    if (queues === undefined || !steady) return undefined;
+    clearInterval(this.timer);
+    this.revival = undefined;
+    this.queues = undefined;
+    const { name, devio, introduced, most, config, net, counters } = this;
+    const parts = { devio, introduced, most, status: this.bringUp.status };
+    return { name, ...parts, config, net, counters, queues: queues.handOver(), control: control.handOver() };
+  }
+
+  /** Goes on where an earlier release has left off. */
+  takeOver(state: Handover): Queues {
+    this.config = state.config;
+    this.net = state.net;
+    this.counters = { ...this.counters, ...state.counters };
+    this.control.takeOver(state.control);
+    const { features } = this.introduced;
+    const wake = () => this.events?.wake();
+    const options = { port: this.name, features, config: this.config, interrupts: new Map(), wake };
+    const queues = new QueueSet(this.devio, options);
+    const made = queues.takeOver(state.queues);
+    this.queues = queues;
+    this.watchOver(queues);
     return made;
   }
 
@@ -344,11 +377,36 @@ interface Parts {
   readonly most: { readonly rx: number; readonly tx: number; readonly pairs: number };
 }
 
+/** What a release hands over to the next: `HANDOVER` names it. Plain data, but for the devio. */
+interface Handover extends Omit<Parts, 'bringUp'> {
+  readonly name: string;
+  readonly devio: VirtioDevio;
+  /** The device status. */
+  readonly status: number;
+  readonly config: PortConfig;
+  readonly net: Introduced['config'];
+  readonly counters: Readonly<Record<string, bigint>>;
+  readonly queues: QueuesState;
+  readonly control: ControlState | undefined;
+}
+
+/** The version goes up whenever `Handover`, a queue's block or its plan's data change. */
+const HANDOVER = 'virtio-net-1';
+
+const LIMITS: Limits = { stepMs: STEP_MS, commandMs: COMMAND_MS };
+
+function succeed(state: Handover): Port {
+  const { name, devio, status, introduced, most, config } = state;
+  const bringUp = new BringUp(name, devio.transport, LIMITS.stepMs, status);
+  const device = new VirtioNetDevice(name, devio, { bringUp, introduced, most }, LIMITS);
+  return new Port(name, devio.memory, device, { config, queues: device.takeOver(state) });
+}
+
 /** Meets the device behind `devio`: its features and configuration. Throws what `BringUp` throws. */
 export async function openVirtioNet(
   name: string,
   devio: VirtioDevio,
-  limits: Limits = { stepMs: STEP_MS, commandMs: COMMAND_MS },
+  limits: Limits = LIMITS,
 ): Promise<VirtioNetDevice> {
   const bringUp = new BringUp(name, devio.transport, limits.stepMs);
   const introduced = await bringUp.introduce(devio.wishes);
@@ -383,5 +441,7 @@ export function virtioNetDriver(): Driver {
       const name = facts.kind === 'pci' ? `pci:${address}` : address;
       return new Port(name, virtio.memory, await openVirtioNet(name, virtio));
     },
+    handover: HANDOVER,
+    succeed: (_device, _devio, _index, state) => succeed(state as Handover),
   };
 }

@@ -2,8 +2,8 @@
 import { makeCounters } from '../../arena/counters.ts';
 import { Gate } from '../../arena/gate.ts';
 import { planQueue, queueModule } from '../../pktio/memory-port.ts';
-import type { PortConfig, QueueHandle } from '../../pktio/types.ts';
-import { TX } from '../../queue.ts';
+import type { PortConfig, QueueHandle, Queues } from '../../pktio/types.ts';
+import { type QueuePlan, TX } from '../../queue.ts';
 import { hasFeature } from '../../virtio/features.ts';
 import { receiveQueue, transmitQueue } from '../../virtio/net.ts';
 import { queueAreas } from '../../virtio/ring.ts';
@@ -23,6 +23,21 @@ export interface QueueOptions {
 
 /** Nobody waits for it. */
 const SILENT: Interrupt = { fd: -1, isr: 0, unmask: -1 };
+
+/** A queue that runs. Plain data. */
+export interface QueueState {
+  /** Number of the virtqueue. */
+  readonly index: number;
+  readonly layout: QueueLayout;
+  readonly plan: QueuePlan;
+}
+
+/** Queues that run, and arena offsets of all their memory. Plain data. */
+export interface QueuesState {
+  readonly queues: readonly QueueState[];
+  readonly shared: readonly number[];
+  readonly own: readonly number[];
+}
 
 /** A queue of one direction. */
 interface Made {
@@ -49,14 +64,12 @@ export class QueueSet {
 
   /** Makes a queue with `size` descriptors: number `queue` of its direction. Throws `NO_MEMORY`. */
   add(direction: 'rx' | 'tx', queue: number, size: number): QueueHandle {
-    const { port, features, config, interrupts, wake } = this.options;
+    const { port, features, config, interrupts } = this.options;
     const index = direction === 'rx' ? receiveQueue(queue) : transmitQueue(queue);
     const packed = hasFeature(features, 'RING_PACKED');
     const layout = this.layOut(size, packed);
     const block = this.allocate(blockBytes(size));
-    const { memory } = this.devio;
     const { fd, isr, unmask } = interrupts.get(index) ?? SILENT;
-    const gate = new Gate(memory, block + BLOCK.gate * 4, wake);
     const plan = planQueue(this.devio, config, {
       port,
       direction,
@@ -67,14 +80,41 @@ export class QueueSet {
       counterNames: direction === 'rx' ? VIRTIO_RX_NAMES : VIRTIO_TX_NAMES,
     });
     this.own.push(plan.counters);
+    return this.take({ index, layout, plan });
+  }
+
+  /** Goes on with a queue whose rings, block and counters are there. */
+  private take({ index, layout, plan }: QueueState): QueueHandle {
+    const { memory } = this.devio;
+    const { size, packed } = layout;
+    const { block } = plan.data;
     const held = () => heldFrames(memory, block, size, packed);
     const clear = () => {
-      makeCounters(memory, plan.counters)(TX.stopped, direction === 'tx' ? held().length : 0);
+      makeCounters(memory, plan.counters)(TX.stopped, plan.direction === 'tx' ? held().length : 0);
       openBlock(memory, block, size).owner.fill(0);
     };
     const handle: QueueHandle = { plan, held, settle: () => {}, clear };
+    const gate = new Gate(memory, block + BLOCK.gate * 4, this.options.wake);
     this.made.push({ index, layout, handle, gate, words: openBlock(memory, block, size).words });
     return handle;
+  }
+
+  /** What another set goes on with, `takeOver`. No worker has the queues. */
+  handOver(): QueuesState {
+    const queues = this.made.map(({ index, layout, handle: { plan } }) => ({ index, layout, plan }));
+    return { queues, shared: [...this.shared], own: [...this.own] };
+  }
+
+  /** Goes on with queues that run, with this release's data half. */
+  takeOver({ queues, shared, own }: QueuesState): Queues {
+    this.shared.push(...shared);
+    this.own.push(...own);
+    const handles = queues.map(({ index, layout, plan }) => {
+      const module = queueModule(import.meta.url, layout.packed ? 'packed-queue' : 'split-queue');
+      return this.take({ index, layout, plan: { ...plan, module } });
+    });
+    const of = (direction: 'rx' | 'tx') => handles.filter(({ plan }) => plan.direction === direction);
+    return { rx: of('rx'), tx: of('tx') };
   }
 
   private layOut(size: number, packed: boolean): QueueLayout {

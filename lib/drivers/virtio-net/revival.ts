@@ -60,6 +60,11 @@ export class Revival {
     if (!this.stopped) this.work();
   }
 
+  /** Nothing is being done. */
+  get idle(): boolean {
+    return this.working === undefined;
+  }
+
   /** Resolves when nothing is done any more. */
   async stop(): Promise<void> {
     this.stopped = true;
