@@ -105,11 +105,11 @@ describe('an error names cause and remedy, and the process ends by itself', () =
     const path = withCapture();
     mkdirSync(path('folder'));
     writeFileSync(path('app.mjs'), 'export const other = 1;');
-    const plain = await linecard(args, { cwd: path('.') });
+    // Two at a time: most of it is the start of Node.
+    const [plain, json] = await Promise.all([args, [...args, '-j']].map((all) => linecard(all, { cwd: path('.') })));
     expect(plain.stderr).toMatch(text);
     expect(plain.stderr).toMatch(new RegExp(`^linecard: [^\\n]+: [^\\n]+; [^\\n]+ \\[${code}\\]\\n$`));
     expect(plain).toMatchObject({ code: exit, signal: null, stdout: '' });
-    const json = await linecard([...args, '-j'], { cwd: path('.') });
     expect(JSON.parse(json.stdout)).toMatchObject({ error: { code, message: expect.stringMatching(text) } });
     expect(json).toMatchObject({ code: exit, stderr: '' });
   });
