@@ -146,6 +146,7 @@ export interface QueueContext {
   kick(fd: number): void;
   /** Ask the kernel to send from, or to fill, the rings of AF_XDP socket `fd`. One system call; 0 or an errno. */
   kickTx(fd: number): number;
+  /** See `kickTx`. */
   kickRx(fd: number): number;
   /**
    * Zeroed arena memory for a warm-up's rings and counters, from the worker's own scratch area: about 512 KiB and four
@@ -156,7 +157,9 @@ export interface QueueContext {
 
 /** What a driver's `queue.ts` exports. */
 export interface QueueModule {
+  /** Attaches to the rx ring of `plan`; once per start, in the worker. */
   makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue;
+  /** The same for a tx ring. */
   makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue;
   /** Drives this module's code through every branch (empty, partial, full, wrap, drop) on scratch memory. */
   warmUp(context: QueueContext): void;

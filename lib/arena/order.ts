@@ -5,7 +5,9 @@
 
 /** Access to shared ring indices. `store` publishes: everything written before it is visible to who loads the index. */
 export interface IndexAccess {
+  /** Reads the index; what is read after it is at least as new. */
   load(view: Int32Array, at: number): number;
+  /** Writes the index; whoever sees it sees what was written before it. */
   store(view: Int32Array, at: number, value: number): void;
 }
 

@@ -121,6 +121,7 @@ export interface RingConsumer {
   discard(free: (offset: number) => void): number;
   /** Asks to be woken. Returns true when there are frames already. */
   arm(): boolean;
+  /** Takes that back. */
   disarm(): void;
 }
 

@@ -94,13 +94,17 @@ function noSuchPort(engine: Engine, name: string, cause: unknown): PortError {
     .enumerators()
     .flatMap(({ portNames }) => (portNames === undefined ? [] : [portNames]));
   const meant = suggestion(name, kindsOf(accepted));
-  const fix = `${meant === undefined ? '' : `did you mean ${meant}? `}names are ${accepted.join(', ')}`;
+  const names = accepted.map(withoutOptions).join(', ');
+  const fix = `${meant === undefined ? '' : `did you mean ${meant}? `}names are ${names} ("linecard help l2fwd" has all)`;
   return new PortError(
     'NO_SUCH_PORT',
     { what: `port ${name}`, why: 'nobody knows that name', fix },
     { cause, detail: { port: name } },
   );
 }
+
+/** `null:NAME[,size=BYTES]` → `null:NAME`. */
+const withoutOptions = (portNames: string): string => portNames.replaceAll(/(?:\[,[^\]]*\])+…?/g, '');
 
 /** The words before the colons: `null`, `pair`. */
 function kindsOf(accepted: readonly string[]): string[] {

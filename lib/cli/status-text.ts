@@ -37,26 +37,28 @@ const section = (title: string, columns: readonly Column[], rows: readonly (read
   ...table(columns, rows).map((line) => `  ${line}`),
 ];
 
+/** Puts below each row of a section what is too long for a column. */
+function withNotes([title, head, ...rows]: readonly string[], notes: readonly string[], width: number): string[] {
+  const below = (note: string) => (note === '' ? [] : wrap(note, width - 4).map((line) => `    ${line}`));
+  return [title, head, ...rows.flatMap((row, i) => [row, ...below(notes[i])])];
+}
+
 /** Devices and why they are bound as they are, errors of names that were asked for, then what is registered. */
 export function statusLines({ explanations, asked, framework }: Status, width = 80): string[] {
-  const drivers = framework
-    .drivers()
-    .map((d) => [
-      d.name,
-      d.version,
-      String(d.priority),
-      idsText(d.enumeratorClasses, d.ids),
-      d.devios.map(apiText).join(', '),
-    ]);
+  const drivers = framework.drivers();
+  const driverRows = drivers.map((d) => [d.name, d.version, String(d.priority)]);
+  const driverNotes = drivers.map(
+    (d) => `for ${idsText(d.enumeratorClasses, d.ids)}, through ${d.devios.map(apiText).join(' or ')}`,
+  );
   const devios = framework
     .devios()
     .map((d) => [d.name, d.version, apiText(d.api), d.backend, apiText(d.enumeratorApi)]);
-  const enumerators = framework
-    .enumerators()
-    .map((e) => [`${e.class}/${e.name}`, e.version, apiText(e.api), e.portNames ?? '-']);
+  const enumerators = framework.enumerators();
+  const enumeratorRows = enumerators.map((e) => [`${e.class}/${e.name}`, e.version, apiText(e.api)]);
+  const enumeratorNotes = enumerators.map(({ portNames = '' }) => portNames.replaceAll('][,', '] [,'));
   const errors = asked.flatMap(({ error }) => (error === undefined ? [] : [errorLine(error)]));
   const notes = asked.flatMap((port) => port.notes ?? []);
-  const reasons = explanations.flatMap(({ explanation }) => explanationLines(explanation));
+  const reasons = reasonLines(explanations);
   return [
     ...deviceLines(explanations.map(({ device }) => device)),
     ...interfaceLines(explanations, width),
@@ -64,11 +66,15 @@ export function statusLines({ explanations, asked, framework }: Status, width = 
     ...(reasons.length === 0 ? [] : ['', ...reasons.flatMap((line) => wrap(line, width))]),
     ...(notes.length === 0 ? [] : ['', ...notes.flatMap(({ text }) => wrap(text, width))]),
     '',
-    ...section('Drivers', named('Driver', 'Version', 'Priority', 'For', 'Through any of'), drivers),
+    ...withNotes(section('Drivers', named('Driver', 'Version', 'Priority'), driverRows), driverNotes, width),
     '',
     ...section('Devios', named('Devio', 'Version', 'Offers', 'By', 'Reaches'), devios),
     '',
-    ...section('Enumerators', named('Enumerator', 'Version', 'Offers', 'Port names'), enumerators),
+    ...withNotes(
+      section('Enumerators', named('Enumerator', 'Version', 'Offers'), enumeratorRows),
+      enumeratorNotes,
+      width,
+    ),
   ];
 }
 
@@ -123,10 +129,13 @@ function detailLines(
   return [parts.join(', '), ...program].flatMap((line) => wrap(line, width - 4).map((part) => `    ${part}`));
 }
 
+/** Facts that everybody knows in hexadecimal. */
+const HEX = ['vendor', 'device'];
+
 function idsText(classes: readonly string[], ids: readonly Readonly<Record<string, unknown>>[]): string {
   const texts = ids.map((id) =>
     Object.entries(id)
-      .map(([key, value]) => `${key}=${value}`)
+      .map(([key, value]) => `${key}=${HEX.includes(key) ? `0x${Number(value).toString(16)}` : value}`)
       .join(' '),
   );
   return `${classes.join(', ')} ${texts.join(' | ')}`.trimEnd();
@@ -134,6 +143,30 @@ function idsText(classes: readonly string[], ids: readonly Readonly<Record<strin
 
 /** Stages at which a driver or devio turns out to be for other devices altogether. */
 const NOT_MEANT = ['class', 'ids', 'devio', 'enumerator-api'];
+
+/** Devices named of those that have one reason. */
+const EXAMPLES = 3;
+
+/** Why devices are as they are. Those that are so for one reason, as interfaces are that nobody has asked for, share a line. */
+function reasonLines(seen: readonly Seen[]): string[] {
+  const groups = new Map<string, { readonly ids: string[]; readonly lines: readonly string[] }>();
+  for (const { device, explanation } of seen) {
+    const lines = explanationLines(explanation);
+    if (lines.length === 0) continue;
+    const ending = `:${device.address}`;
+    const [summary] = lines;
+    const reason = summary.endsWith(ending) ? `${summary.slice(0, -ending.length)}:NAME` : summary;
+    const key = lines.length > 1 ? device.id : reason.replace(device.id, '');
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { ids: [device.id], lines });
+    else group.ids.push(device.id);
+  }
+  return [...groups].flatMap(([reason, { ids, lines }]) => {
+    if (ids.length === 1) return lines;
+    const more = ids.length > EXAMPLES ? ', …' : '';
+    return [`${ids.length} devices (${ids.slice(0, EXAMPLES).join(', ')}${more})${reason.replace(/^ is /, ' are ')}`];
+  });
+}
 
 function explanationLines({ summary, state, attempts }: Explanation): string[] {
   const serious = attempts.filter(({ stage }) => !NOT_MEANT.includes(stage));

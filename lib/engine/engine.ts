@@ -195,6 +195,7 @@ export class Engine {
     return run;
   }
 
+  /** `close`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

@@ -51,10 +51,13 @@ export interface RunResult extends RunStats {
 export interface RunEvents {
   /** An application threw; it is started again after `retryMs` (Infinity: the run is ending). */
   'job-failed': [job: number, error: Error, retryMs: number];
+  /** It has been made again, and its packets flow. */
   'job-restarted': [job: number];
   /** A worker's thread ended or hung; it is started again after `retryMs` (Infinity: it is not). */
   'worker-failed': [worker: number, error: Error, retryMs: number];
+  /** Its thread runs again, with its jobs. */
   'worker-restarted': [worker: number];
+  /** A port failed; `fatal`: it carries nothing any more. */
   'port-error': [port: string, error: Error, fatal: boolean];
   /** Everything has stopped. */
   end: [result: RunResult];

@@ -38,7 +38,12 @@ export interface EnumeratorClass extends ObjectInfo {
 
 /** What a class may do to the framework. */
 export interface ClassHost {
+  /** Adds one of this class's; it is started after the callback that adds it. Throws `RegistryError`. */
   addEnumerator(enumerator: Enumerator): void;
+  /**
+   * Removes its devices, then stops it. A callback must not await it: see `EnumeratorHost.removeDevice`. Rejects with
+   * `NO_SUCH_ENUMERATOR`.
+   */
   removeEnumerator(name: string): Promise<void>;
 }
 
@@ -114,6 +119,7 @@ export interface DevioProvider extends ObjectInfo {
   readonly enumeratorApi: Api;
   /** True, or the reason why not. Must not change the device. */
   usable(device: Device): true | string | Promise<true | string>;
+  /** Opens the device, which is that call's own until `Devio.close`. Throws when it cannot be had: the next one is tried. */
   open(device: Device): Devio | Promise<Devio>;
   /** Called when it is unregistered or the framework stops. */
   stop?(): void | Promise<void>;

@@ -91,6 +91,7 @@ export interface PortDevice {
   teardown(): void | Promise<void>;
   /** Releases the rest. The last call. */
   close(): void | Promise<void>;
+  /** State of the link now. */
   link(): LinkInfo;
   /** Applied at once, while started or not. Present if the capability says so; the MAC address comes with `setup`. */
   setPromiscuous?(on: boolean): void;
@@ -128,6 +129,7 @@ export interface Queues {
 
 /** How a device reports what happens to it. */
 export interface PortEvents {
+  /** The link has changed. */
   link(link: LinkInfo): void;
   /** A failure that the port survives or not; `fatal` ones take it down. */
   error(error: Error, fatal: boolean): void;
@@ -144,28 +146,41 @@ export type PortState = 'stopped' | 'starting' | 'started' | 'stopping' | 'close
 export interface Pktio {
   /** The port name that it was opened with, or the device's address. */
   readonly name: string;
+  /** Name of its driver. */
   readonly driver: string;
+  /** Where it is between opened and closed. */
   readonly state: PortState;
+  /** What `configure` would accept now. */
   readonly capability: Capability;
+  /** The settings of this start, or of the next one. */
   readonly config: PortConfig;
   /** Changes settings while stopped. Unknown or unsupported ones are refused by name, and then nothing changes. */
   configure(settings: Partial<PortConfig>): void;
+  /** Makes the queues of `config`. Throws `WRONG_STATE`, and what the device says; it is stopped then. */
   start(): Promise<void>;
-  /** The workers must have left the queues. */
+  /** Flushes, then releases the queues: the workers must have left them. Throws `WRONG_STATE`. */
   stop(): Promise<void>;
   /** Stops first if needed. Idempotent. */
   close(): Promise<void>;
   /** The queues of a started port. */
   readonly queues: Queues;
+  /** Six bytes. */
   readonly mac: Uint8Array;
+  /** Largest layer 3 packet, in bytes. */
   readonly mtu: number;
   /** Only while stopped: applications learn their ports' addresses when they are made. */
   setMac(mac: string): void;
+  /** Takes effect at once, while started or not. Throws `UNSUPPORTED_SETTING`. */
   setPromiscuous(on: boolean): void;
+  /** State of the link now; changes are `link` events. */
   link(): LinkInfo;
+  /** True when a finite source has delivered all it has. */
   readonly finished: boolean;
+  /** Resolves when what was accepted for transmission has left (a file was flushed). */
   flush(): Promise<void>;
+  /** Sums over all queues, since the port was opened or `clearStats` was called. */
   stats(): PortStats;
+  /** The same of one queue, since it was started. Throws `NO_SUCH_QUEUE`. */
   queueStats(direction: 'rx' | 'tx', queue: number): Counters;
   /** `clear` keeps a baseline: the counters themselves never go back. */
   clearStats(): void;
@@ -179,11 +194,16 @@ export interface Pktio {
    * no use: close it.
    */
   succeed?(by: Succession): Promise<boolean>;
+  /** The link has changed. */
   on(event: 'link', listener: (link: LinkInfo) => void): this;
+  /** Something failed; `fatal` has taken the port down. */
   on(event: 'error', listener: (error: Error, fatal: boolean) => void): this;
   /** The port's workers should look at its queues: the engine wakes them. */
   on(event: 'wake', listener: () => void): this;
+  /** Takes a listener back. */
   off(event: 'link', listener: (link: LinkInfo) => void): this;
+  /** Takes a listener back. */
   off(event: 'error', listener: (error: Error, fatal: boolean) => void): this;
+  /** Takes a listener back. */
   off(event: 'wake', listener: () => void): this;
 }

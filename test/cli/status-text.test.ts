@@ -77,6 +77,48 @@ describe('the status as text', () => {
     expect(lines(device('c/e/1', 'unbound', [attempt('probe', 'too old')])).join('\n')).not.toContain('too old');
   });
 
+  test('says once what holds for several devices', () => {
+    const waiting = (id: string): Seen => {
+      const seen = device(id, 'unbound');
+      const summary = `${id} is not bound: nobody asked for it: open xdp:${id}`;
+      return { ...seen, explanation: { ...seen.explanation, summary } };
+    };
+    const text = lines(device('c/e/9', 'bound'), ...['a', 'b', 'c', 'd'].map(waiting)).join('\n');
+    expect(text).toContain(
+      ['', 'c/e/9 is bound', '4 devices (a, b, c, …) are not bound: nobody asked for it: open xdp:NAME', ''].join('\n'),
+    );
+    expect(lines(waiting('a'))).toContain('a is not bound: nobody asked for it: open xdp:a');
+  });
+
+  test('fits into 80 columns whatever drivers are for and ports are called', () => {
+    const text = statusLines({
+      explanations: [],
+      asked: [],
+      framework: {
+        ...framework,
+        drivers: () => [
+          {
+            ...{ name: 'virtio-net', version: '1.0.0', priority: 0, enumeratorClasses: ['pci'], devios: [api] },
+            ids: [4096, 4161].map((id) => ({ kind: 'pci', vendor: 0x1af4, device: id })),
+          },
+        ],
+        enumerators: () => [
+          {
+            name: 'e',
+            class: 'c',
+            version: '1.0.0',
+            api,
+            state: 'running',
+            portNames: `x:NAME${'[,some=OPTION]'.repeat(9)}`,
+          },
+        ],
+      } as unknown as Parameters<typeof statusLines>[0]['framework'],
+    });
+    expect(text.join('\n')).toContain('for pci kind=pci vendor=0x1af4 device=0x1000 | ');
+    expect(text.join(' ')).toContain('through devio-x v2');
+    for (const line of text) expect(line.length).toBeLessThan(80);
+  });
+
   test('of a device that was refused and has gone there is only the error', () => {
     const error = new RegistryError('X', { what: 'port p', why: 'no', fix: 'yes' });
     const text = statusLines({

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { Standstill } from '../../lib/engine/standstill.ts';
 import { COMMAND } from '../../workers/control.ts';
@@ -42,6 +43,37 @@ describe('while all stand still', () => {
     const order: number[] = [];
     await Promise.all([1, 2, 3].map((n) => still.during(() => void order.push(n))));
     expect(order).toEqual([1, 2, 3]);
+  });
+
+  it('not again before everybody has polled in between: a row of short standstills is no long one', async () => {
+    const [worker, other] = [new FakeWorker(), new FakeWorker()];
+    worker.polls = false;
+    const still = make(worker, other);
+    const done: number[] = [];
+    const all = Promise.all([1, 2].map((n) => still.during(() => void done.push(n))));
+    await sleep(20);
+    expect(done).toEqual([1]);
+    expect(worker.told).toEqual(['pause', 'run']);
+    worker.heartbeat += 1; // its wait is over, no more
+    await sleep(20);
+    expect(done).toEqual([1]);
+    worker.heartbeat += 1;
+    await all;
+    expect(done).toEqual([1, 2]);
+  });
+
+  it('again after a while when somebody does not poll, and at once when that one has ended', async () => {
+    const worker = new FakeWorker();
+    worker.polls = false;
+    const still = make(worker);
+    await still.during(() => {});
+    const start = performance.now();
+    expect(await still.during(() => {})).toBe(true);
+    expect(performance.now() - start).toBeGreaterThan(150);
+    worker.end();
+    const end = performance.now();
+    expect(await still.during(() => {})).toBe(true);
+    expect(performance.now() - end).toBeLessThan(100);
   });
 
   it('an error of what is done lets them go on, and the next one too', async () => {

@@ -89,23 +89,38 @@ export async function refusal(promise: Promise<unknown>): Promise<Error> {
 export interface Belongings {
   readonly fds: number;
   readonly threads: number;
+  /** Bytes of shared memory: frames and rings, a kernel's rings, registers. */
+  readonly mapped: number;
 }
 
 export const threads = (): string[] => readdirSync('/proc/self/task');
 
-export const belongings = (): Belongings => ({ fds: openFds().size, threads: threads().length });
+/** Not the arena's reserve, which is anonymous, nor libraries. */
+const SHARED = /^(\w+)-(\w+) ..\Ss \S+ \S+ \d+ +(?:\/memfd:|\/dev\/|\/sys\/|socket:|anon_inode:)/gm;
+
+function mapped(): number {
+  const lines = readFileSync('/proc/self/maps', 'latin1').matchAll(SHARED);
+  return [...lines].reduce((sum, [, from, to]) => sum + Number.parseInt(to, 16) - Number.parseInt(from, 16), 0);
+}
+
+export const belongings = (): Belongings => ({
+  fds: openFds().size,
+  threads: threads().length,
+  mapped: mapped(),
+});
 
 /** Resolves when the process has no more than `before`: the last threads may take a moment to go. */
 export async function givenBack(before: Belongings, after = ''): Promise<void> {
   const more = () => {
     const now = belongings();
-    return now.fds > before.fds || now.threads > before.threads;
+    return now.fds > before.fds || now.threads > before.threads || now.mapped > before.mapped;
   };
   const end = performance.now() + 10_000;
   while (more() && performance.now() < end) await sleep(10);
   const now = belongings();
   expect(now.fds, `${after}: ${[...openFds().values()].join(' ')}`).toBeLessThanOrEqual(before.fds);
   expect(now.threads).toBeLessThanOrEqual(before.threads);
+  expect(now.mapped).toBeLessThanOrEqual(before.mapped);
 }
 
 /** The cpus that each thread of this process may run on: `0`, `0-1`. */

@@ -20,6 +20,12 @@ export function run(tool: string, ...args: string[]): string {
   return stdout;
 }
 
+/** Whether a test may mount a file system, in a namespace or not: root in a container may not. */
+export function mayMount(): boolean {
+  if (process.getuid?.() !== 0) return false;
+  return spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', 'linecard-test', '/mnt']).status === 0;
+}
+
 /** Runs `tshark` on a capture; returns one array of the named fields per packet. */
 export function tsharkFields(file: string, ...fields: string[]): string[][] {
   const args = fields.flatMap((field) => ['-e', field]);

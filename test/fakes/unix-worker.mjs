@@ -1,4 +1,5 @@
-// A thread that watches a unix socket when it ends. workerData: whether it ends itself.
+// A thread that watches unix sockets when it ends: a listener, and both ends of a connection. workerData: whether it ends
+// itself.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,9 +11,14 @@ import { loadNative } from '../../dist/native/index.js';
 const native = loadNative();
 const folder = mkdtempSync(join(tmpdir(), 'linecard-'));
 const path = join(folder, 'socket');
-new UnixListener(native, { path, connected: (connection) => connection.onEnd(() => {}) });
+// An fd that was accepted is a number until a connection has taken it over, and who ends the thread between the two loses
+// it: so nobody is told before there is nothing left to accept.
+const accepted = new Promise((resolve) => {
+  new UnixListener(native, { path, connected: resolve });
+});
 const connection = await connectUnix(native, path);
 await connection.send(new Uint8Array(1));
+(await accepted).onEnd(() => {});
 rmSync(folder, { recursive: true });
 parentPort.postMessage('watching');
 if (workerData.end === 'exit') process.exit();

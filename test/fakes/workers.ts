@@ -10,6 +10,8 @@ export class FakeWorker {
   heartbeat = 0;
   /** It does not act on what it is told. */
   deaf = false;
+  /** It polls as soon as it may go on. */
+  polls = true;
   /** A killed thread takes so long to end. */
   endsAfterMs = 0;
   readonly told: string[] = [];
@@ -33,6 +35,7 @@ export class FakeWorker {
   resume(): void {
     this.pausing = false;
     this.say(this.wanted);
+    if (this.polls) this.heartbeat += 2;
   }
 
   wake(): void {

@@ -1,11 +1,17 @@
+/** As `bad-input.test.ts`, of a program that goes on: it has back what it had before, threads, fds and memory. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import type { Engine, EngineOptions, JobSpec, PortConfig } from 'linecard';
 import { openEngine } from 'linecard';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { frame, pcapFile } from '../fakes/capture-files.ts';
+import { testFolder } from '../fakes/command.ts';
 import {
   type Belongings,
   belongings,
   consume,
   engineWith,
+  eventually,
   fake,
   forward,
   givenBack,
@@ -13,6 +19,8 @@ import {
   refusal,
   stopBalanced,
 } from '../fakes/linecard.ts';
+import { read } from '../fakes/read-capture.ts';
+import { mayMount, run } from '../fakes/tools.ts';
 
 const warm = openEngine({ frames: 16 }); // what is loaded once stays
 let before: Belongings;
@@ -101,6 +109,11 @@ describe('a run is refused', () => {
     [[job({ module: 'l2fwd', options: { cb: () => {} } }, 'null:a')], 'BAD_APP_OPTION', /cannot be sent to a worker/],
     [[job({ module: './missing.mjs' }, 'null:a')], 'APP_MODULE_MISSING', /there is no file/],
     [[job({ module: 'missing' }, 'null:a')], 'APP_MODULE_MISSING', /no such package/],
+    [
+      [job(fake('misbehave', 'asyncFactory'), 'null:a')],
+      'APP_NOT_A_FACTORY',
+      /it returned a promise, not a burst function; return/,
+    ],
     [[job({ module: 'l2fwd', export: 'l3fwd' }, 'null:a')], 'APP_EXPORT_MISSING', /exports l2fwd, no function "l3fwd"/],
     [[job({ module: 'gen', options: { rat: 1 } }, undefined, ['null:a'])], 'BAD_APP_OPTION', /rat/],
     [[job({ module: 'gen', options: { size: 3000 } }, undefined, ['null:a'])], 'BAD_FRAME_SIZE', /3000/],
@@ -111,6 +124,25 @@ describe('a run is refused', () => {
       expect([...engine.ports.values()].map((port) => port.state)).toEqual(['stopped', 'stopped']);
     });
   });
+
+  const alone = availableParallelism() < 2;
+  it.skipIf(alone)(
+    `on a cpu that this process may not use${alone ? ' (skipped: there is only one)' : ''}`,
+    async () => {
+      await withEngine(['null:a'], async (engine) => {
+        const allowed = run('taskset', '-cp', `${process.pid}`).replace(/.*: /, '').trim();
+        run('taskset', '-cp', '0', `${process.pid}`); // this thread alone: it is the one that is asked
+        try {
+          expect(await refusal(engine.run([job(forward, 'null:a', [], { cpu: 1 })]))).toMatchObject({
+            code: 'CPU_NOT_ALLOWED',
+            message: expect.stringMatching(/cpu 1: this process may use 0 .*; name one of these, or widen the set/),
+          });
+        } finally {
+          run('taskset', '-cp', allowed, `${process.pid}`);
+        }
+      });
+    },
+  );
 
   it('whose ports have longer packets than the frames of the engine can hold', async () => {
     const engine = await engineWith([], { frames: 1024, frameSize: 512 });
@@ -190,4 +222,77 @@ it('a port of one engine is not another’s', async () => {
       expect(second.ports.get('pair:p/0')?.stats().rx).toEqual({});
     });
   });
+});
+
+describe('a capture that cannot be written', () => {
+  /** A folder with a capture of ten packets in it; returns paths in it. */
+  function withCapture(): (name: string) => string {
+    const path = testFolder();
+    const records = Array.from({ length: 10 }, (_, i) => ({ seconds: 0, fraction: i, data: frame(1000, i) }));
+    writeFileSync(path('in.pcap'), pcapFile({ little: true, nano: false }, records));
+    return path;
+  }
+
+  it('because another engine writes it: the second is refused, the first goes on', async () => {
+    const path = withCapture();
+    const out = `pcap:out=${path('out.pcapng')}`;
+    const first = await engineWith(['null:a', out]);
+    const writing = await first.run([job(forward, 'null:a', [out])]);
+    await withEngine(['null:b', out], async (second) => {
+      expect(await refusal(second.run([job(forward, 'null:b', [out])]))).toMatchObject({
+        code: 'PORT_BUSY',
+        message: expect.stringMatching(
+          /another port or engine is writing.*; name another file, or stop the other one$/,
+        ),
+      });
+      expect([...second.ports.values()].map((port) => port.state)).toEqual(['stopped', 'stopped']);
+    });
+    const sent = () => writing.stats().jobs[0].frames.accepted;
+    const before = sent();
+    await eventually('it goes on', () => sent() > before);
+    await stopBalanced(writing);
+    await first.close();
+  });
+
+  it('because there is no room for its beginning: the run does not start', async () => {
+    const out = 'pcap:out=/dev/full';
+    await withEngine(['null:a', out], async (engine) => {
+      expect(await refusal(engine.run([job(forward, 'null:a', [out])]))).toMatchObject({
+        code: 'CAPTURE_DISK_FULL',
+        message: expect.stringMatching(/no space is left.*; free some/),
+      });
+      expect([...engine.ports.values()].map((port) => port.state)).toEqual(['stopped', 'stopped']);
+    });
+  });
+
+  const reason = mayMount() ? '' : ' (skipped: needs root to mount a tmpfs)';
+  it.skipIf(reason !== '')(
+    `because the disk fills up: every packet is in the file or counted, and the engine goes on${reason}`,
+    async () => {
+      const path = withCapture();
+      mkdirSync(path('small'));
+      run('mount', '-t', 'tmpfs', '-o', 'size=1m', 'linecard-test', path('small'));
+      try {
+        const [source, out] = [`pcap:${path('in.pcap')},loops=0`, `pcap:out=${path('small/out.pcapng')}`];
+        await withEngine([source, out], async (engine) => {
+          const full = await engine.run([job(forward, source, [out])]);
+          const codes: unknown[] = [];
+          full.on('port-error', (_, error) => codes.push((error as Error & { code?: string }).code));
+          await eventually('the disk is full', () => codes.length > 0);
+          const { ledger, ports } = await full.stop();
+          expect(ledger).toMatchObject({ balanced: true, errors: [] });
+          expect(codes).toEqual(['CAPTURE_DISK_FULL']);
+          const { packets, io_error: failed = 0n, stopped = 0n } = ports[out].tx;
+          const { packets: written, error } = await read(readFileSync(path('small/out.pcapng')), 65_536);
+          expect(error, 'the file ends with a whole packet').toBeUndefined();
+          expect(written).toHaveLength(Number(packets - failed - stopped));
+          const other = await engine.open('null:a');
+          await stopBalanced(await engine.run([job(consume, 'null:a')]));
+          await engine.close(other);
+        });
+      } finally {
+        run('umount', path('small'));
+      }
+    },
+  );
 });

@@ -1,6 +1,7 @@
 import type { Device, Engine, Pktio, Run } from 'linecard';
 import { describe, expect, it } from 'vitest';
 import {
+  type Belongings,
   belongings,
   consume,
   engineWith,
@@ -112,7 +113,7 @@ it('ports are opened and closed all the time while others forward', { timeout: 6
   const engine = await engineWith(['null:a', 'null:b']);
   const run = await engine.run([job(forward, 'null:a', ['null:b'])]);
   const events = eventsOf(run);
-  let before: { fds: number; threads: number; used: unknown } | undefined;
+  let before: (Belongings & { used: unknown }) | undefined;
   for (let i = 0; i < 50; i++) {
     const opened = await Promise.all(['pair:x/0', 'pair:x/1', 'loop:y', 'null:z'].map((name) => engine.open(name)));
     await Promise.all(opened.map((one) => engine.close(one)));

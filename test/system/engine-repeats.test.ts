@@ -1,6 +1,7 @@
 import type { JobSpec } from 'linecard';
 import { expect, it } from 'vitest';
 import {
+  type Belongings,
   belongings,
   engineWith,
   eventually,
@@ -67,7 +68,7 @@ it(`${REPEATS} starts and stops on one engine leave nothing behind`, { timeout: 
     job({ module: 'sink' }, 'pair:a/1'),
     job({ module: 'l2fwd' }, 'null:n', ['null:n']),
   ];
-  let before: { fds: number; threads: number; used: unknown } | undefined;
+  let before: (Belongings & { used: unknown }) | undefined;
   for (let i = 0; i < REPEATS; i++) {
     const run = await engine.run(jobs);
     await eventually('the sink has it all', () => run.stats().jobs[1].counters.ok === 100n);

@@ -26,7 +26,7 @@ describe('status', () => {
     expect(code).toBe(0);
     for (const driver of ['null', 'loop', 'pair', 'pcap'])
       expect(stdout).toMatch(new RegExp(`^  ${driver} +\\d+\\.\\d+\\.\\d+ `, 'm'));
-    expect(stdout).toMatch(/^ {2}memory\/memory +1\.0\.0 +memory v1 +null:NAME/m);
+    expect(stdout).toMatch(/^ {2}memory\/memory +1\.0\.0 +memory v1\n {4}null:NAME/m);
   });
 
   test('says what a port is bound to, and through what', async () => {

@@ -1,6 +1,6 @@
 // Applications that do what they should: forward, swap what they say about themselves, hold back, count.
 import { DROP } from 'linecard/queue';
-import { makeWaited } from './run-queue.mjs';
+import { makeRan, makeWaited, RAN_NS } from './run-queue.mjs';
 
 /** What comes in leaves by the first tx port; what does not fit is dropped. */
 export const forward = ({ rx, tx: [out], frames, burst: size }) => {
@@ -69,26 +69,34 @@ export const lengths = ({ tx: [out], frames, finish, options, counter }) => {
 };
 
 /**
- * As `forward`, and counts how often it was not called for `options.ms` milliseconds although its thread could have run:
- * what the kernel gave to other programs meanwhile does not count, nor when it kept the main thread from letting us go on,
- * for which we stood still while it looked for lost frames.
+ * As `forward`, and counts how often it was not called for `options.ms` milliseconds although its thread could have run.
+ * What the kernel gave to other programs meanwhile does not count, nor when it kept the main thread from letting us go on,
+ * for which we stood still while it looked for lost frames; nor that the whole machine stood still.
  */
 export const watching = ({ clock, counter, options, ...context }) => {
   const gaps = counter('gaps');
   const poll = forward(context);
-  const [ours, mains] = [makeWaited(), makeWaited('self')];
+  const [ours, mains, ran] = [makeWaited(), makeWaited('self'), makeRan()];
   const waited = () => ours() + mains();
-  let last = clock.now();
-  let lastWaited = waited();
-  let looked = last;
+  const most = options.ms * 1e6;
+  let last = 0; // of the first call: what is between that and now is the start of the others
+  let lastWaited = 0;
+  let lastRan = 0;
+  let looked = 0;
+  const look = (now) => {
+    lastWaited = waited();
+    lastRan = ran();
+    looked = now;
+  };
   return () => {
     const now = clock.now();
-    if (now - last > options.ms * 1e6 || now - looked > 5e6) {
-      const nowWaited = waited();
-      if (now - last - (nowWaited - lastWaited) > options.ms * 1e6) gaps(1);
-      lastWaited = nowWaited;
-      looked = now;
-    }
+    if (last === 0) look(now);
+    else if (now - last > most) {
+      const [before, ranBefore] = [lastWaited, lastRan];
+      look(now);
+      const gap = Math.min(now - last, lastRan - ranBefore + RAN_NS);
+      if (gap - (lastWaited - before) > most) gaps(1);
+    } else if (now - looked > 5e6) look(now);
     last = now;
     return poll();
   };
