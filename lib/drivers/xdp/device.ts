@@ -167,7 +167,7 @@ class XdpDevice implements PortDevice {
     const map = this.map();
     const flags = { busyPoll: Number(this.devio.options.busyPoll), fillChecksums: Number(this.fillsChecksums()) };
     const places = { ...placeData('rx', rings.rx), ...placeData('fill', rings.fill) };
-    const data = { ...this.common(map), ...places, ...flags, socket: fd };
+    const data = { ...this.common(map), ...places, ...flags, socket: fd, most: config.rxRing };
     const plan = this.plan('rx', index, config, -1, data, XDP_RX_NAMES);
     const clear = () => {
       this.silence();
