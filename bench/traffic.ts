@@ -10,6 +10,7 @@ import { type Interface, type Space, traversed, type Wires } from './wires.ts';
 
 const START_MS = 10_000;
 const REPLY_MS = 5000;
+const AGAIN_MS = 50;
 /** From the first frame to the first reading: rings get full. */
 const SETTLE_MS = 30;
 /** Ethertype for experiments (IEEE 802, "Local Experimental Ethertype 1"). */
@@ -26,7 +27,9 @@ export interface Traffic {
 
 async function startChild(wires: Wires, space: Space, cpu: number, ...role: string[]): Promise<Child> {
   const script = fileURLToPath(new URL('./wire-child.js', import.meta.url));
-  const [command, ...args] = wires.inside(space, 'taskset', '-c', String(cpu), process.execPath, script, ...role);
+  // Sending is one system call that only a signal ends: should this process die, so must the child, or it sends for ever.
+  const bound = ['setpriv', '--pdeathsig', 'KILL', 'taskset', '-c', String(cpu)];
+  const [command, ...args] = wires.inside(space, ...bound, process.execPath, script, ...role);
   const child = new Child({ name: `${role[0]} frames`, command, args, quit: '' });
   try {
     await child.expect(/ready\n/, START_MS);
@@ -41,6 +44,18 @@ async function startChild(wires: Wires, space: Space, cpu: number, ...role: stri
 export function frameOf({ ends }: Pick<Wires, 'ends'>): string {
   const header = `${ends.b0.mac}${ends.a0.mac}`.replaceAll(':', '') + ETHER_TYPE;
   return header.padEnd(LENGTH * 2, '0');
+}
+
+/** Has it stop sending. It may not have begun: a signal before the call would end nothing, so another follows. */
+async function stop(generator: Child): Promise<void> {
+  const signal = () => generator.signal('SIGUSR2');
+  const again = setInterval(signal, AGAIN_MS);
+  try {
+    signal();
+    await generator.expect(/stopped\n/, REPLY_MS);
+  } finally {
+    clearInterval(again);
+  }
 }
 
 /** Starts both; nothing is sent yet. */
@@ -66,8 +81,7 @@ export async function startTraffic(wires: Wires, { main }: Placement): Promise<T
       const before = await reading();
       await sleep(ms);
       const after = await reading();
-      generator.signal('SIGUSR2');
-      await generator.expect(/stopped\n/, REPLY_MS);
+      await stop(generator);
       const ns = Number(after.at - before.at);
       return { packets: after.received - before.received, ns, offered: after.sent - before.sent };
     },

@@ -28,7 +28,7 @@ export const ADDRESS = { a0: '10.78.0.1', b0: '10.78.0.2', f0: '10.78.0.3', ours
 
 const PREFIX = 'lcbench';
 const RUN = '/run/netns';
-const TOOLS = ['ip', 'nsenter', 'ethtool', 'sysctl'] as const;
+const TOOLS = ['ip', 'nsenter', 'setpriv', 'ethtool', 'sysctl'] as const;
 
 /** The wires of a run. */
 export interface Wires {

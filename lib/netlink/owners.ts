@@ -90,5 +90,7 @@ export function programHolder(program: number): string {
       false,
     ),
   );
-  return quiet(() => processText(pid), '') || ` (program ${program}: bpftool prog show id ${program})`;
+  // By a link that is pinned, by `ip link`, or by a process of another user or pid namespace.
+  const nobody = `program ${program}, which no process here has open; perhaps it is pinned: bpftool link show, ls /sys/fs/bpf`;
+  return quiet(() => processText(pid), '') || ` (${nobody})`;
 }

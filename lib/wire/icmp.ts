@@ -5,7 +5,13 @@ import { checksum, type Views } from './checksum.ts';
 export const ICMP = { type: 0, code: 1, checksum: 2, identifier: 4, sequence: 6, size: 8 } as const;
 
 /** Types of ICMP messages (RFC 792). */
-export const ICMP_TYPE = { echoReply: 0, unreachable: 3, echoRequest: 8, timeExceeded: 11 } as const;
+export const ICMP_TYPE = {
+  echoReply: 0,
+  unreachable: 3,
+  echoRequest: 8,
+  timeExceeded: 11,
+  parameterProblem: 12,
+} as const;
 
 /** Types of ICMPv6 messages (RFC 4443 §2.1, RFC 4861 §4). */
 export const ICMPV6_TYPE = {
@@ -27,6 +33,11 @@ export const checkIcmp = (_view: DataView, _at: number, length: number): number 
 export const icmpType = (view: DataView, at: number): number => view.getUint8(at + TYPE);
 /** Sets the type. */
 export const setIcmpType = (view: DataView, at: number, type: number): void => view.setUint8(at + TYPE, type);
+/** Whether the message says that what its receiver sent did not arrive (RFC 1122 §3.2.2). */
+export const isIcmpError = (type: number): boolean =>
+  type === ICMP_TYPE.unreachable || type === ICMP_TYPE.timeExceeded || type === ICMP_TYPE.parameterProblem;
+/** The same of ICMPv6 (RFC 4443 §2.1). */
+export const isIcmpv6Error = (type: number): boolean => type < 128;
 /** Code: what exactly, within the type. */
 export const icmpCode = (view: DataView, at: number): number => view.getUint8(at + CODE);
 /** Sets the code. */

@@ -118,7 +118,7 @@ test('ARP for its address is answered', () => {
     ...THEIR_MAC,
     ...THEIR4,
   ]);
-  expect(context.counters).toEqual({ arp: 1, neighbor: 0, ping: 0, udp: 0 });
+  expect(context.counters).toEqual({ arp: 1, neighbor: 0, ping: 0, udp: 0, icmp_error: 0 });
 });
 
 test('Ping is answered, with checksums that are right', () => {
@@ -265,6 +265,20 @@ test.each<[string, Uint8Array, number]>([
   expect(frames.count('free')).toBe(64);
 });
 
+test.each<[string, Uint8Array]>([
+  ['its answer found no port', toUs(0x800, ip4(1, ping(3)))],
+  ['its answer lived too short', toUs(0x800, ip4(1, ping(11)))],
+  ['its answer has a problem', toUs(0x800, ip4(1, ping(12)))],
+  ['its answer found no port over IPv6', toUs(0x86dd, ip6(58, ping(1)))],
+  ['its answer was too big over IPv6', toUs(0x86dd, ip6(58, ping(2)))],
+])('A message that %s is taken, and nothing follows', (_, frame) => {
+  const { ask, frames, context } = host();
+  expect(ask(frame)).toBeUndefined();
+  expect([...frames.dropped]).toEqual([]);
+  expect(context.counters.icmp_error).toBe(1);
+  expect(frames.count('free')).toBe(64);
+});
+
 test('Of a burst, those that are answered leave in order; what finds the port full is dropped', () => {
   const { wire, back, poll, frames } = host();
   back.capacity = 2;
@@ -305,14 +319,14 @@ const seeds = [
 ];
 
 property.prop([fc.constantFrom(...seeds), fc.array(fc.tuple(fc.nat(200), fc.nat(255)), { maxLength: 6 }), fc.nat(120)])(
-  'Whatever is changed in a packet, or cut off, every frame is answered or dropped',
+  'Whatever is changed in a packet, or cut off, every frame is answered, taken or dropped',
   (seed, changes, cut) => {
     const frame = seed.slice(0, Math.max(14, seed.length - (cut % 40)));
     for (const [at, value] of changes) frame[at % frame.length] = value;
-    const { ask, frames } = host();
+    const { ask, frames, context } = host();
     const answer = ask(frame);
     const dropped = [...frames.dropped.values()].reduce((a, b) => a + b, 0);
-    expect(dropped).toBe(answer === undefined ? 1 : 0);
+    expect(dropped + context.counters.icmp_error!).toBe(answer === undefined ? 1 : 0);
     expect(frames.count('free')).toBe(64);
     if (answer !== undefined) expect([...answer.slice(6, 12)]).toEqual(OUR_MAC);
   },

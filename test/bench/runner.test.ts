@@ -99,6 +99,26 @@ describe('runRound', () => {
     expect(into.a!.faults).toEqual([]);
   });
 
+  test('one of ours that forwards nothing is given twice the time, thrice: it may have had no cpu', async () => {
+    const into: SeriesByName = {};
+    const times: number[] = [];
+    const sample = async (ms: number): Promise<Sample> => {
+      times.push(ms);
+      return { packets: times.length === 4 ? 9 : 0, ns: 100 };
+    };
+    const once = { ...SCHEDULE, samples: 1, sampleMs: 100, warmUpMs: 1 };
+    await runRound([entry('a', [], { sample })], once, 0, into, never);
+    expect(times).toEqual([1, 100, 200, 400]);
+    expect(judge(into.a!).faults).toEqual([]);
+  });
+
+  test('one of ours that forwards nothing in any time is at fault', async () => {
+    const into: SeriesByName = {};
+    const sample = async (): Promise<Sample> => ({ packets: 0, ns: 100 });
+    await runRound([entry('a', [], { sample })], { ...SCHEDULE, samples: 1 }, 0, into, never);
+    expect(judge(into.a!).faults).toEqual(['no packets in 1 of 1 samples']);
+  });
+
   test('a sample that is disturbed every time counts in the end', async () => {
     const into: SeriesByName = {};
     const sample = async (): Promise<Sample> => ({ packets: 7, ns: 100, waitedNs: 90 });

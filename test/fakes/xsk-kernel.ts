@@ -129,6 +129,8 @@ export interface KernelOptions {
   readonly fillChecksums?: boolean;
   /** Packets per call, as the kernel agreed to: 32 if absent. */
   readonly budget?: number;
+  /** Frames that the kernel may have for packets to come: as many as it has room for, if absent. */
+  readonly most?: number;
   /** Most segments of a packet: 1 if absent. */
   readonly segments?: number;
 }
@@ -205,7 +207,7 @@ export class XskWorld {
   ): QueuePlan {
     const pool = { base: POOL.base, umemBytes: this.frames * POOL.frameSize, frameShift: 11, frames: this.frames };
     const busyPoll = Number(this.options.busyPoll ?? false);
-    const { maxLength = 1518, segments = 1, fillChecksums = false, budget = 32 } = this.options;
+    const { maxLength = 1518, segments = 1, fillChecksums = false, budget = 32, most = 2 ** 20 } = this.options;
     return {
       module: 'test',
       direction,
@@ -215,7 +217,7 @@ export class XskWorld {
       counterNames,
       fd: 7,
       maxLength,
-      data: { ...pool, ...data, busyPoll, segments, fillChecksums: Number(fillChecksums), socket: 7, budget },
+      data: { ...pool, ...data, busyPoll, segments, fillChecksums: Number(fillChecksums), socket: 7, budget, most },
     };
   }
 

@@ -1,5 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { openEngine } from 'linecard';
@@ -43,7 +46,7 @@ function flood(from: Wire, to: Wire, seconds = 30): ChildProcess {
 }
 
 const native = loadNative();
-const BPF = { nextProgram: 11, nextMap: 12, infoByFd: 15, linkById: 30, nextLink: 31, detachLink: 34 };
+const BPF = { pin: 6, nextProgram: 11, nextMap: 12, infoByFd: 15, linkById: 30, nextLink: 31, detachLink: 34 };
 
 /** Ids of the programs, or maps, that the kernel has. */
 function bpfIds(command: number): number[] {
@@ -58,6 +61,18 @@ function bpfIds(command: number): number[] {
     }
     ids.push(view.getUint32(4, true));
     view.setUint32(0, view.getUint32(4, true), true);
+  }
+}
+
+/** A folder for pinned objects, gone after `body`. */
+async function withBpffs(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'linecard-bpf-'));
+  sh(`mount -t bpf bpf ${folder}`);
+  try {
+    await body(folder);
+  } finally {
+    sh(`umount ${folder}`);
+    rmSync(folder, { recursive: true });
   }
 }
 
@@ -335,6 +350,35 @@ testAsRoot('An interface with another XDP program is refused, and the error name
     native.close(map);
   }
 });
+
+testAsRoot(
+  'A program whose link somebody has pinned is found at the start, and the error says where to look',
+  async () => {
+    const a = wire(1);
+    await withBpffs(async (folder) => {
+      const map = createXskMap(native, 1);
+      const program = loadXdp(native, redirectProgram(map, [], XDP.pass), { frags: false });
+      const link = attachXdp(native, program, Number(sh(`cat /sys/class/net/${a.name}/ifindex`)), ATTACH_MODE.native);
+      native.bpf(BPF.pin, new Uint8Array(Uint32Array.of(0, 0, link, 0).buffer), [[0, Buffer.from(`${folder}/link\0`)]]);
+      for (const fd of [link, program, map]) native.close(fd);
+      const engine = await openEngine({ frames: 8192 });
+      try {
+        const port = await engine.open(`xdp:${a.name}`);
+        await expect(port.start()).rejects.toMatchObject({
+          code: 'XDP_ATTACH',
+          message: expect.stringMatching(
+            /program \d+, which no process here has open; perhaps it is pinned: bpftool link/,
+          ),
+        });
+        rmSync(`${folder}/link`);
+        await waitFor('it has gone', () => !sh(`ip link show dev ${a.name}`).includes('xdp'));
+        await port.start();
+      } finally {
+        await engine.close();
+      }
+    });
+  },
+);
 
 testAsRoot(
   'A program that somebody takes off by force, or replaces, is missed within a second: the port says so, and can be had again',

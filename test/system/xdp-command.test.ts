@@ -148,6 +148,19 @@ testAsRoot(
   },
 );
 
+testAsRoot('In skb mode, TCP that comes in pieces too large for a frame is told of when it happens', async () => {
+  const [a, b] = wires();
+  const ended = await forwarding([`xdp:${a.name},mode=skb`, `xdp:${b.name},mode=skb`], async (command) => {
+    await iperf(a, b).catch(() => undefined);
+    await waitFor('it is told', () => command.stderr.includes('[XDP_TOO_LARGE]'));
+    expect(command.stderr).toContain(`at the other end of ${a.name}: ethtool -K INTERFACE tso off gso off`);
+    for (const wire of [a, b]) await wire.run('ethtool -K eth0 tso off gso off');
+    expect((await iperf(a, b)).bytes).toBeGreaterThan(1_000_000);
+  });
+  // Something went wrong, and it was said what.
+  expect([ended.code, ended.stdout]).toEqual([1, expect.stringContaining('Ledger: balanced')]);
+});
+
 describe('status', () => {
   testAsRoot('shows interfaces, and the program of an engine that runs, with its owner', async () => {
     const [a, b] = wires({ queues: 2, mtu: 1400 });

@@ -101,6 +101,8 @@ async function wire({ pool = {}, sizes = {}, match, mode = 'native', mtu = 1500,
         socket: xsk.fd,
         budget: xsk.budget,
         segments: several ? XDP_MAX_SEGMENTS : 1,
+        // So that each ring can be the one that is full.
+        most: xsk.rings.fill.size + xsk.rings.rx.size,
       };
       const data = { ...common, ...first, ...second, map: arena.allocate(plan.count) } as Record<string, number>;
       return {

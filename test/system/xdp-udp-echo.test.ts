@@ -45,6 +45,12 @@ for (const offload of [false, true]) {
         const { counters } = run.stats().jobs[0]!;
         expect(counters).toMatchObject({ ping: 6n, udp: 2n });
         expect([counters.arp! > 0n, counters.neighbor! > 0n]).toEqual([true, true]);
+
+        // Who has closed his socket before the answer comes: his kernel says so, and that is no packet that went wrong.
+        await wire.run(['bash', '-c', 'for i in $(seq 20); do echo x >/dev/udp/10.77.0.100/7000; done']);
+        await waitFor('all is answered', () => run.stats().jobs[0]!.counters.udp === 22n);
+        await waitFor('the kernel complains', () => run.stats().jobs[0]!.counters.icmp_error! > 0n);
+        expect(run.stats().jobs[0]!.frames).toMatchObject({ dropped_filter: 0n, dropped_malformed: 0n });
         const { ledger, errors } = await run.stop();
         expect([ledger.errors, errors]).toEqual([[], []]);
         await engine.close();

@@ -26,6 +26,8 @@ import {
   icmpChecksum,
   icmpCode,
   icmpType,
+  isIcmpError,
+  isIcmpv6Error,
   setIcmpType,
   writeIcmpChecksum,
 } from '../../lib/wire/icmp.ts';
@@ -75,9 +77,9 @@ export interface UdpEchoOptions {
   readonly port?: number;
 }
 
-/** What a frame was answered with: indices of its counters. */
-const ANSWERS = ['arp', 'neighbor', 'ping', 'udp'] as const;
-const [IS_ARP, IS_NEIGHBOR, IS_PING, IS_UDP] = [0, 1, 2, 3];
+/** What a frame was answered with, or taken for: indices of its counters. */
+const ANSWERS = ['arp', 'neighbor', 'ping', 'udp', 'icmp_error'] as const;
+const [IS_ARP, IS_NEIGHBOR, IS_PING, IS_UDP, IS_ERROR] = [0, 1, 2, 3, 4];
 /** Verdicts on what is not answered. */
 const NOT_OURS = -1;
 const MALFORMED = -2;
@@ -98,8 +100,9 @@ const UNSPECIFIED = new Uint8Array(16);
 type Answer = (lengths: Int32Array, i: number, at: number) => number;
 
 /**
- * Answers or drops each frame. Counters: `arp`, `neighbor`, `ping` and `udp`, by what was answered; dropped as `filter`
- * is what was for somebody else, asked for nothing, or does not fit one frame; as `malformed` what was cut off or
+ * Answers, takes or drops each frame. Counters: `arp`, `neighbor`, `ping` and `udp`, by what was answered; `icmp_error` are
+ * messages that an answer did not arrive (whoever asked has closed his socket), which nothing follows from; dropped as
+ * `filter` is what was for somebody else, asked for nothing, or does not fit one frame; as `malformed` what was cut off or
  * contradicts itself.
  *
  * Throws PlanError `BAD_APP_OPTION`, `NO_TX_QUEUE`.
@@ -110,7 +113,7 @@ export const udpEcho: App<UdpEchoOptions> = (context) => {
   const count = ANSWERS.map((name) => context.counter(name));
   const tally = new Int32Array(ANSWERS.length);
   const burst = frames.burst(context.burst);
-  const refused = frames.burst(1);
+  const taken = frames.burst(1);
   const [out] = tx;
 
   return () => {
@@ -125,11 +128,16 @@ export const udpEcho: App<UdpEchoOptions> = (context) => {
       goesOn = lengths[i] >= MORE;
       const verdict = isPart ? NOT_OURS : answer(lengths, i, at);
       if (verdict < 0) {
-        refused.offsets[0] = at;
-        frames.drop(refused, 0, 1, verdict === MALFORMED ? DROP.malformed : DROP.filter);
+        taken.offsets[0] = at;
+        frames.drop(taken, 0, 1, verdict === MALFORMED ? DROP.malformed : DROP.filter);
         continue;
       }
       tally[verdict] = (tally[verdict] + 1) | 0;
+      if (verdict === IS_ERROR) {
+        taken.offsets[0] = at;
+        frames.free(taken, 0, 1);
+        continue;
+      }
       offsets[kept] = at;
       lengths[kept] = lengths[i];
       kept = (kept + 1) | 0;
@@ -265,6 +273,7 @@ function makeIpv4(frames: Frames, addresses: Int32Array, mac: Uint8Array, port: 
       verdict = answerUdp(frames, inner, rest, ipv4PseudoSum(view, ip, rest), port);
     } else if (protocol === IP_PROTOCOL.icmp) {
       if (checkIcmp(view, inner, rest) === 0) return MALFORMED;
+      if (isIcmpError(icmpType(view, inner))) return IS_ERROR;
       if (icmpType(view, inner) !== ICMP_TYPE.echoRequest || icmpCode(view, inner) !== 0) return NOT_OURS;
       verdict = answerEcho(frames, inner, ICMP_TYPE.echoReply);
     }
@@ -306,6 +315,7 @@ function makeIpv6(frames: Frames, addresses: readonly Uint8Array[], mac: Uint8Ar
       if (rest >= 8 && udpChecksum(view, inner) === 0) return MALFORMED; // RFC 8200 §8.1
       verdict = answerUdp(frames, inner, rest, pseudo, port);
     } else if (next === IP_PROTOCOL.icmpv6) {
+      if (isIcmpv6Error(icmpType(view, inner))) return IS_ERROR;
       if (icmpType(view, inner) !== ICMPV6_TYPE.echoRequest || icmpCode(view, inner) !== 0) return NOT_OURS;
       verdict = answerEcho(frames, inner, ICMPV6_TYPE.echoReply);
     }

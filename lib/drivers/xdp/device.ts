@@ -19,9 +19,10 @@ import type {
   Queues,
 } from '../../pktio/types.ts';
 import { type QueuePlan, TX } from '../../queue.ts';
-import { type Death, deathOf, grantGone, interfaceGone } from './death.ts';
+import { type Death, deathOf, grantGone, interfaceGone, packetsCut } from './death.ts';
 import { checkFit, type Fit, needsSeveral, tooLarge } from './fit.ts';
-import { Liveness } from './liveness.ts';
+import { linkInfo } from './link-info.ts';
+import { Liveness, withoutRoom } from './liveness.ts';
 import { checksumNote, isSoftware, largeNote, modeNote, offloadNote, shareNote } from './notes.ts';
 import { FRAME, placeData, XDP_RX_NAMES, XDP_TX_NAMES } from './places.ts';
 import { XDP_MAX_SEGMENTS } from './regs.ts';
@@ -105,8 +106,14 @@ class XdpDevice implements PortDevice {
     };
     const { memory } = this.devio;
     const { sockets, refusals } = this;
+    const whole = !this.multiBuffer && largeNote(this.interface(), this.attached.mode).length > 0;
+    const cut = () => (whole ? withoutRoom(this.extraStats()) : 0n);
     const asks = { link: () => this.devio.link(), refresh: () => this.devio.refresh() };
-    this.liveness = new Liveness({ memory, sockets, refusals, ...asks }, (death) => this.die(death));
+    this.liveness = new Liveness(
+      { memory, sockets, refusals, tooLarge: cut, ...asks },
+      (death) => this.die(death),
+      (packets) => this.events?.error(packetsCut(this.name, this.interface().name, packets), false),
+    );
     return queues;
   }
 
@@ -160,7 +167,7 @@ class XdpDevice implements PortDevice {
     const map = this.map();
     const flags = { busyPoll: Number(this.devio.options.busyPoll), fillChecksums: Number(this.fillsChecksums()) };
     const places = { ...placeData('rx', rings.rx), ...placeData('fill', rings.fill) };
-    const data = { ...this.common(map), ...places, ...flags, socket: fd };
+    const data = { ...this.common(map), ...places, ...flags, socket: fd, most: config.rxRing };
     const plan = this.plan('rx', index, config, -1, data, XDP_RX_NAMES);
     const clear = () => {
       this.silence();
@@ -263,12 +270,7 @@ class XdpDevice implements PortDevice {
   }
 
   link(): LinkInfo {
-    const link = this.devio.link();
-    const up = link?.up === true && link.carrier;
-    const common = { speed: 0, duplex: 'unknown', autoneg: false, media: link?.kind || 'ethernet' } as const;
-    if (up) return { ...common, status: 'up' };
-    const why = link === undefined ? 'it has gone' : link.up ? 'no carrier' : `it is down: ip link set ${link.name} up`;
-    return { ...common, status: 'down', reason: why };
+    return linkInfo(this.devio.link());
   }
 
   private interface(): Link {

@@ -4,6 +4,7 @@
  */
 import type { Xsk } from '../../devios/xsk-socket.ts';
 import type { Link } from '../../netlink/rtnetlink.ts';
+import type { Counters } from '../../pktio/types.ts';
 import { errnoName } from '../../system-error.ts';
 import type { Death } from './death.ts';
 import { KICK } from './regs.ts';
@@ -20,15 +21,23 @@ export interface Living {
   readonly sockets: readonly Pick<Xsk, 'failure'>[];
   /** Arena offsets of words where tx queues leave the error number of a kick that no other will mend. */
   readonly refusals: readonly number[];
+  /** Packets so far that had no room in a frame; 0 where that is no matter of settings. */
+  tooLarge(): bigint;
   link(): Link | undefined;
   /** Reads interfaces afresh: of programs that come and go the kernel does not tell. */
   refresh(): Promise<void>;
 }
 
+/** Of what the kernel dropped, by its counters, that for which there was a frame: it did not fit. */
+export const withoutRoom = ({ rx_dropped = 0n, rx_fill_ring_empty_descs = 0n }: Counters): bigint =>
+  rx_dropped - rx_fill_ring_empty_descs;
+
 /** Looks at a started port until `stop`, or until it has told `dead`, once. */
 export class Liveness {
   private readonly living: Living;
   private readonly dead: (death: Death) => void;
+  private readonly cut: (packets: bigint) => void;
+  private cutTold = false;
   private readonly timer: NodeJS.Timeout;
   private open = true;
   private looks = 0;
@@ -36,9 +45,11 @@ export class Liveness {
   private program = 0;
   private missing = 0;
 
-  constructor(living: Living, dead: (death: Death) => void) {
+  /** `cut` is told once when packets have turned up that had no room. */
+  constructor(living: Living, dead: (death: Death) => void, cut: (packets: bigint) => void) {
     this.living = living;
     this.dead = dead;
+    this.cut = cut;
     this.timer = setInterval(() => void this.look(), LOOK_MS);
     this.timer.unref();
   }
@@ -57,9 +68,17 @@ export class Liveness {
     }
     this.found = this.socketDeath();
     this.looks++;
+    this.lookAtSizes();
     if (this.looks % INTERFACE_LOOKS !== 0) return;
     await this.living.refresh();
     if (this.open) this.found ??= this.programDeath(this.living.link());
+  }
+
+  private lookAtSizes(): void {
+    const packets = this.cutTold ? 0n : this.living.tooLarge();
+    if (packets <= 0n) return;
+    this.cutTold = true;
+    this.cut(packets);
   }
 
   private socketDeath(): Death | undefined {

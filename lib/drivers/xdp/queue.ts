@@ -56,12 +56,24 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const spare = new Int32Array(fillSize);
   const fd = data.socket;
   const low = fillSize >>> 1;
+  const { most } = data;
+  // Each frame that was given comes back as one descriptor: as many are out as one index is ahead of the other, but for
+  // where they began. What a worker before us gave is out still.
+  let out = 0;
+  for (let frame = 0; frame < map.length; frame++) if (map[frame] === FRAME.posted) out++;
+  const ahead = (words[fillProducer] - words[rxConsumer] - out) | 0;
 
-  /** Gives the kernel as many frames as there is room for and we have. */
+  /**
+   * Gives the kernel as many frames as there is room for and we have, but no more than `most` in all: with more than the
+   * rx ring has room for, an overload would only go round through more memory than the caches hold.
+   */
   function refill(): void {
     const head = words[fillProducer];
-    const room = (fillSize - ((head - load(words, fillConsumer)) | 0)) | 0;
-    if (room <= 0 || room > fillSize) return;
+    let room = (fillSize - ((head - load(words, fillConsumer)) | 0)) | 0;
+    if (room > fillSize) return;
+    const wanted = (most - ((head - words[rxConsumer] - ahead) | 0)) | 0;
+    if (room > wanted) room = wanted;
+    if (room <= 0) return;
     const n = stack.take(spare, 0, room);
     for (let i = 0; i < n; i = (i + 1) | 0) {
       const address = ((spare[i] & ~inFrame) - base) | 0;

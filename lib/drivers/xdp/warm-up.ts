@@ -105,7 +105,7 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
   const [rx, fill, tx, completion] = [4, 2, 4, 2].map((size) => scratchRing(context, size));
   const { base, count, frameSize } = context.pool;
   const common = { base, umemBytes: count * frameSize, frameShift: Math.log2(frameSize), frames: count };
-  const flags = { busyPoll: 0, fillChecksums: 1, socket: 0 };
+  const flags = { busyPoll: 0, fillChecksums: 1, socket: 0, most: RING };
   const plan = { module: '', port: 'warm-up', queue: 0, counterNames: [], fd: 0, maxLength: 8000 };
   const make = (direction: 'rx' | 'tx', data: Record<string, number>): QueuePlan => ({
     ...plan,

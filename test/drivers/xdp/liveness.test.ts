@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Death } from '../../../lib/drivers/xdp/death.ts';
-import { Liveness, type Living } from '../../../lib/drivers/xdp/liveness.ts';
+import { Liveness, type Living, withoutRoom } from '../../../lib/drivers/xdp/liveness.ts';
 import type { Link } from '../../../lib/netlink/rtnetlink.ts';
 
 beforeEach(() => {
@@ -18,8 +18,9 @@ const LONG_MS = 3000;
 /** A started port whose parts can be made to fail. */
 function makePort() {
   const memory = new SharedArrayBuffer(64);
-  const state = { errno: 0, refusal: new Int32Array(memory, 8, 1), program: 7, gone: false, several: false };
+  const state = { errno: 0, refusal: new Int32Array(memory, 8, 1), program: 7, gone: false, several: false, large: 0n };
   const deaths: Death[] = [];
+  const cut: bigint[] = [];
   const link = () =>
     ({
       name: 'eth7',
@@ -30,11 +31,16 @@ function makePort() {
     memory,
     sockets: [{ failure: () => 0 }, { failure: () => state.errno }],
     refusals: [4, 8],
+    tooLarge: () => state.large,
     link: () => (state.gone ? undefined : link()),
     refresh: async () => {},
   };
-  const liveness = new Liveness(living, (death) => deaths.push(death));
-  return { state, deaths, liveness };
+  const liveness = new Liveness(
+    living,
+    (death) => deaths.push(death),
+    (packets) => cut.push(packets),
+  );
+  return { state, deaths, cut, liveness };
 }
 
 const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
@@ -97,6 +103,19 @@ test('Programs beside ours, and an interface that nobody knows any more, are oth
     expect(deaths).toEqual([]);
     liveness.stop();
   }
+});
+
+test('Packets that had no room in a frame are told of once; nobody dies of them', async () => {
+  const { state, deaths, cut, liveness } = makePort();
+  await pass(1000);
+  expect(cut).toEqual([]);
+  state.large = 3n;
+  await pass(100);
+  state.large = 9n;
+  await pass(1000);
+  expect([cut, deaths]).toEqual([[3n], []]);
+  expect(withoutRoom({ rx_dropped: 9n, rx_fill_ring_empty_descs: 4n })).toBe(5n);
+  liveness.stop();
 });
 
 test('A look that ends after the port was stopped tells nothing', async () => {

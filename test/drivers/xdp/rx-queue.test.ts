@@ -128,6 +128,24 @@ test('When the pool was empty and has frames again, the kernel gets some, though
   expect(world.arrive(60)).toBe(true);
 });
 
+test('No more frames are out than may be: as many fewer wait in the fill ring as packets wait for us, also after a restart', () => {
+  const world = new XskWorld({ most: 12 });
+  let rx = world.makeRx();
+  const rings = () => [world.fill.used, world.rx.used, world.mapped('rx')];
+  expect(rings()).toEqual([12, 0, 12]);
+  for (let i = 0; i < 9; i++) world.arrive(60);
+  rx.receive(world.burst(4));
+  expect(rings()).toEqual([7, 5, 12]);
+  for (let i = 0; i < 10; i++) world.arrive(60);
+  expect(rings()).toEqual([0, 12, 12]);
+  rx = world.makeRx();
+  expect(rings()).toEqual([0, 12, 12]);
+  rx.receive(world.burst(3));
+  expect(rings()).toEqual([3, 9, 12]);
+  expect(rx.receive(world.burst())).toBe(9);
+  expect(rings()).toEqual([12, 0, 12]);
+});
+
 test('The kernel is called after a refill only when it asks for it', () => {
   const world = new XskWorld();
   const rx = world.makeRx();
