@@ -14,7 +14,7 @@ import type {
   QueueHandle,
   Queues,
 } from '../../pktio/types.ts';
-import type { QueuePlan } from '../../queue.ts';
+import { MAX_SEGMENTS, type QueuePlan } from '../../queue.ts';
 import { type RingBase, type RingOwner, type RingSetup, VHOST_API, type VhostDevio } from '../../vhost-user/types.ts';
 import { receiveQueue, transmitQueue } from '../../virtio/net.ts';
 import { VHOST_RX_NAMES, VHOST_TX_NAMES } from './block.ts';
@@ -65,7 +65,7 @@ class VhostDevice implements PortDevice, RingOwner {
       rxRing: { min: 0, max: 0 },
       txRing: { min: 0, max: 0 },
       mtu: { min: 68, max: 65_000 },
-      segments: 1,
+      segments: MAX_SEGMENTS,
       setMac: true,
       setPromiscuous: false,
       interrupts: true,

@@ -3,6 +3,7 @@
  * A queue does nothing while its gate is closed; when it opens, the ring is what the block says (`block.ts`).
  */
 import { isOpen } from '../../arena/gate.ts';
+import { segmentsOf } from '../../arena/segments.ts';
 import type { QueueContext, QueuePlan, RxQueue, TxQueue } from '../../queue.ts';
 import { BLOCK, RING_F } from './block.ts';
 import { makePackedRx } from './packed-rx.ts';
@@ -55,6 +56,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   return {
     fd: plan.fd,
     patient: false,
+    segments: segmentsOf(plan.maxLength, context.stack.room) > 1,
     receive(burst) {
       if (block[BLOCK.wanted] !== gate.seen) gate.look();
       if (gate.kind === KIND.split) return split.receive(burst);
