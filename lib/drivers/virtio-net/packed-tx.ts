@@ -3,15 +3,17 @@ import { makeCounters } from '../../arena/counters.ts';
 import { indexAccess } from '../../arena/order.ts';
 import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, TX, type TxQueue } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
+import { DESC_F } from '../../virtio/ring.ts';
 import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
 import { VIRTIO_TX, type VirtioQueueData } from './data.ts';
 import { makeAddresses } from './frames.ts';
 import { makeNotify } from './notify.ts';
 import { AVAIL_BIT, BOTH_BITS, makePackedRing, USED_BIT } from './packed-ring.ts';
 import { makeTurn, takeBack } from './passage.ts';
-import { makeRefuse } from './refuse.ts';
+import { makeTxSegments } from './tx-segments.ts';
 
 const { available: AVAILABLE, used: USED, passed: PASSED, gate: WANTED } = BLOCK;
+const INDIRECT = DESC_F.INDIRECT << 16;
 
 /** Makes a tx queue. */
 export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
@@ -21,13 +23,15 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   const { load } = indexAccess();
   const lastSlot = size - 1;
   const count = makeCounters(memory, plan.counters);
-  const block = openBlock(memory, data.block, size);
+  const tabled = data.tables !== 0;
+  const block = openBlock(memory, data.block, size, tabled);
   const { words, order, owner } = block;
   const ring = makePackedRing(memory, data, block);
   const { desc } = ring;
-  const { low, high } = makeAddresses(memory, data, pool);
+  const addresses = makeAddresses(memory, data, pool);
+  const { low, high } = addresses;
   const notify = makeNotify(data, context);
-  const refuse = makeRefuse(plan, stack, count);
+  const segments = makeTxSegments(plan, context, block, addresses, true, count);
   const i32 = new Int32Array(memory);
   const inFrame = pool.frameSize - 1;
   const frameSize = pool.frameSize;
@@ -52,6 +56,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   /** Takes back what the device has used; returns how many are in flight. */
   function collect(): number {
     const had = flying();
+    let frames = 0;
     let position = words[USED];
     let used = (position & 0x8000) === 0 ? 0 : BOTH_BITS;
     let taken = 0;
@@ -85,10 +90,11 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       owner[id] = 0;
       done[taken] = at;
       taken = (taken + 1) | 0;
+      if (tabled) frames = (frames + segments.giveBack(id)) | 0;
     }
     if (taken > 0) {
       stack.give(done, 0, taken);
-      count(TX.completed, taken);
+      count(TX.completed, (taken + frames) | 0);
     }
     return (had - taken) | 0;
   }
@@ -131,26 +137,33 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
         const at = offset & inFrame;
         // Negative once a length is out of bounds, the header does not fit before it, or the packet into its frame.
         const bad = (at - NET_HDR_BYTES) | (length - MIN_FRAME_LENGTH) | (most - length) | (frameSize - at - length);
-        if (bad < 0) {
-          const last = refuse(burst, i, end);
-          extra = (extra + last - i) | 0;
-          i = last;
-          continue;
-        }
         const id = order[slot];
-        owner[id] = offset;
-        const start = (offset - NET_HDR_BYTES) | 0;
-        const h = start >>> 2;
-        i32[h] = 0;
-        i32[(h + 1) | 0] = 0;
-        i32[(h + 2) | 0] = 0;
         const d = slot << 2;
-        desc[d] = low(start);
-        desc[(d + 1) | 0] = high(start);
-        desc[(d + 2) | 0] = (length + NET_HDR_BYTES) | 0;
-        if (put === 0) opening = id | flags;
-        else desc[(d + 3) | 0] = id | flags;
-        bytes = (bytes + length) | 0;
+        let kind = id | flags;
+        if (bad < 0) {
+          const sends = segments.put(burst, i, end, id);
+          extra = (extra + segments.stop - i - 1) | 0;
+          i = (segments.stop - 1) | 0;
+          if (!sends) continue;
+          kind |= INDIRECT;
+          desc[d] = segments.low;
+          desc[(d + 1) | 0] = segments.high;
+          desc[(d + 2) | 0] = segments.n << 4;
+          bytes = (bytes + segments.bytes) | 0;
+        } else {
+          const start = (offset - NET_HDR_BYTES) | 0;
+          const h = start >>> 2;
+          i32[h] = 0;
+          i32[(h + 1) | 0] = 0;
+          i32[(h + 2) | 0] = 0;
+          desc[d] = low(start);
+          desc[(d + 1) | 0] = high(start);
+          desc[(d + 2) | 0] = (length + NET_HDR_BYTES) | 0;
+          bytes = (bytes + length) | 0;
+        }
+        owner[id] = offset;
+        if (put === 0) opening = kind;
+        else desc[(d + 3) | 0] = kind;
         put = (put + 1) | 0;
         slot = (slot + 1) | 0;
         if (slot === size) {

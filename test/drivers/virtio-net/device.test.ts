@@ -248,11 +248,26 @@ describe('A network device', () => {
     expect(await code(jumbo.start())).toBe('MTU_TOO_LARGE');
   });
 
+  test('V80: an MTU beyond a frame takes mergeable buffers and indirect tables', async () => {
+    const features = BASE | F.MTU | F.MRG_RXBUF | F.INDIRECT;
+    const { port, fake } = await started({ features, config: { mtu: 9000 } });
+    expect([port.mtu, port.capability.segments, port.queues.tx[0].plan.maxLength]).toEqual([9000, 64, 9018]);
+    expect(port.queues.tx[0].plan.data.tables).toBeGreaterThan(0);
+    expect(fake.accepted & (F.MRG_RXBUF | F.INDIRECT)).toBe(F.MRG_RXBUF | F.INDIRECT);
+    const { port: ordinary } = await started({ features, config: { mtu: 1500 } });
+    expect(ordinary.queues.tx[0].plan.data.tables).toBe(0);
+  });
+
+  test('IN_ORDER is taken without MRG_RXBUF', async () => {
+    const features = BASE | F.MRG_RXBUF | F.IN_ORDER;
+    const { fake } = await started({ features, wishes: { 'in-order': true } });
+    expect(fake.accepted & (F.MRG_RXBUF | F.IN_ORDER)).toBe(F.IN_ORDER);
+  });
+
   test.each([
     ['V81: STANDBY is declined', F.STANDBY],
     ['V116: SR_IOV is declined', F.SR_IOV],
     ['HASH_REPORT is declined', F.HASH_REPORT],
-    ['INDIRECT_DESC is declined', F.INDIRECT],
     ['V99: CTRL_RX_EXTRA, whose commands are not used, is declined', F.CTRL_RX_EXTRA],
     [
       'V111: offloads that nobody asked for are declined',
