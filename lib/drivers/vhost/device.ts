@@ -116,6 +116,7 @@ class VhostDevice implements PortDevice, RingOwner {
     for (const ring of this.rings) ring.detach();
     for (const offset of this.counters) this.devio.free(offset);
     this.counters = [];
+    this.devio.configChanged();
   }
 
   async close(): Promise<void> {
@@ -139,7 +140,7 @@ class VhostDevice implements PortDevice, RingOwner {
 
   config(): Uint8Array {
     const { mac, mtu } = this.settings;
-    return netConfig(mac, mtu, this.pairs, true);
+    return netConfig(mac, mtu, this.pairs, this.rings[0].attached);
   }
 
   connected(peer: { readonly pid: number }): void {
@@ -176,8 +177,9 @@ class VhostDevice implements PortDevice, RingOwner {
     this.events?.settings?.({ mtu: bytes });
   }
 
-  /** A guest that has moved here says so itself when it can (GUEST_ANNOUNCE); nothing is sent on behalf of one that can't. */
-  rarp(): void {}
+  rarp(mac: Uint8Array): void {
+    this.rings[transmitQueue(0)].rarp(mac);
+  }
 
   /** Reports rings that their workers have stopped. */
   private look(): void {

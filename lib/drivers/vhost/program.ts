@@ -46,8 +46,9 @@ function flagsOf({ packed, features, enabled, log, inflight }: RingSetup): numbe
 /** Writes the block at arena offset `block`. `used` is the index of the next used element. */
 export function programRing(memory: SharedArrayBuffer, block: number, ring: RingSetup, used: number): void {
   const words = new Int32Array(memory, block, BLOCK.words);
-  const { wanted, seen } = BLOCK;
-  for (let i = 0; i < BLOCK.words; i++) if (i !== wanted && i !== seen) words[i] = 0;
+  const { wanted, seen, rarp, rarpMac } = BLOCK;
+  const kept: readonly number[] = [wanted, seen, rarp, rarpMac, rarpMac + 1];
+  for (let i = 0; i < BLOCK.words; i++) if (!kept.includes(i)) words[i] = 0;
   words[BLOCK.flags] = flagsOf(ring);
   words[BLOCK.size] = ring.size;
   words[BLOCK.call] = ring.call;

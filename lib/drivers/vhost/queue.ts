@@ -8,6 +8,7 @@ import type { QueueContext, QueuePlan, RxQueue, TxQueue } from '../../queue.ts';
 import { BLOCK, RING_F } from './block.ts';
 import { makePackedRx } from './packed-rx.ts';
 import { makePackedTx } from './packed-tx.ts';
+import { makeRarp } from './rarp.ts';
 import { makeSplitRx } from './split-rx.ts';
 import { makeSplitTx } from './split-tx.ts';
 import { warmUpWith } from './warm-up.ts';
@@ -47,6 +48,7 @@ function makeLook(block: Int32Array, attach: (packed: boolean) => void): { kind:
 export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const world = makeWorld(plan, context);
   const { block, regions } = world;
+  const rarp = makeRarp(world);
   const split = makeSplitRx(world);
   const packed = makePackedRx(world);
   const gate = makeLook(block, (isPacked) => {
@@ -58,6 +60,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     patient: false,
     segments: segmentsOf(plan.maxLength, context.stack.room) > 1,
     receive(burst) {
+      if (block[BLOCK.rarp] !== 0) return rarp(burst);
       if (block[BLOCK.wanted] !== gate.seen) gate.look();
       if (gate.kind === KIND.split) return split.receive(burst);
       if (gate.kind === KIND.packed) return packed.receive(burst);

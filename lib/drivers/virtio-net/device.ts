@@ -75,9 +75,11 @@ export class VirtioNetDevice implements PortDevice {
     this.most = parts.most;
     this.net = parts.introduced.config;
     this.control = new Control(name, devio, limits.commandMs);
+    // As many pairs as were asked for: else the device has more than one would think.
+    const pairs = Math.min(Number(devio.wishes.queues ?? 1), this.most.pairs);
     this.defaults = {
-      rxQueues: 1,
-      txQueues: 1,
+      rxQueues: pairs,
+      txQueues: pairs,
       rxRing: Math.min(RING, this.most.rx),
       txRing: Math.min(RING, this.most.tx),
       mtu: this.net.mtu ?? 1500,
@@ -324,6 +326,7 @@ export class VirtioNetDevice implements PortDevice {
     if (this.queues !== undefined) this.tell(before);
     if (read.announce && this.down === undefined) {
       this.counters.announcements++;
+      this.queues?.announce(this.config.mac);
       await this.control.send(announced());
     }
   }

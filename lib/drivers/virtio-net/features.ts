@@ -4,7 +4,7 @@ import { type FeatureName, featureNames, featureSet, hasFeature, metFeatures } f
 
 /** Accepted whenever they are offered. */
 const WANTED: readonly FeatureName[] = [
-  ...(['VERSION_1', 'ACCESS_PLATFORM', 'ORDER_PLATFORM', 'RING_PACKED', 'RING_RESET'] as const),
+  ...(['VERSION_1', 'ACCESS_PLATFORM', 'ORDER_PLATFORM', 'RING_PACKED'] as const),
   ...(['EVENT_IDX', 'NOTIFICATION_DATA', 'NOTIF_CONFIG_DATA'] as const),
   ...(['MAC', 'STATUS', 'MTU', 'MRG_RXBUF', 'CTRL_VQ', 'CTRL_RX', 'CTRL_MAC_ADDR', 'MQ', 'RSS'] as const),
   ...(['GUEST_ANNOUNCE', 'SPEED_DUPLEX', 'GUEST_HDRLEN', 'INDIRECT_DESC'] as const),
@@ -13,7 +13,8 @@ const WANTED: readonly FeatureName[] = [
 /**
  * INDIRECT_DESC is for packets of several frames; any other is one descriptor. Left to the device:
  * HASH_REPORT (eight bytes more before each packet for a hash that nobody asks for), STANDBY (no pair of devices is made
- * of two), segmentation (applications have packets as they are on the wire), SR_IOV (no functions are made).
+ * of two), segmentation (applications have packets as they are on the wire),
+ * RING_RESET (a device with a broken ring is not trusted with its other ones: it is reset as a whole), SR_IOV (no functions are made).
  */
 
 /**
@@ -22,7 +23,7 @@ const WANTED: readonly FeatureName[] = [
  * MRG_RXBUF: a batch that is told of by its last buffer says nothing of where packets end.
  */
 const ASKED: Readonly<Record<string, readonly FeatureName[]>> = {
-  checksum: ['CSUM', 'GUEST_CSUM'],
+  csum: ['CSUM', 'GUEST_CSUM'],
   'in-order': ['IN_ORDER'],
 };
 

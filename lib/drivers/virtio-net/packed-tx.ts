@@ -4,6 +4,7 @@ import { indexAccess } from '../../arena/order.ts';
 import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, TX, type TxQueue } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { DESC_F } from '../../virtio/ring.ts';
+import { makeAnnounce } from './announce.ts';
 import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
 import { VIRTIO_TX, type VirtioQueueData } from './data.ts';
 import { makeAddresses } from './frames.ts';
@@ -12,7 +13,7 @@ import { AVAIL_BIT, BOTH_BITS, makePackedRing, USED_BIT } from './packed-ring.ts
 import { makeTurn, takeBack } from './passage.ts';
 import { makeTxSegments } from './tx-segments.ts';
 
-const { available: AVAILABLE, used: USED, passed: PASSED, gate: WANTED } = BLOCK;
+const { available: AVAILABLE, used: USED, passed: PASSED, gate: WANTED, announce: ANNOUNCE } = BLOCK;
 const INDIRECT = DESC_F.INDIRECT << 16;
 
 /** Makes a tx queue. */
@@ -36,6 +37,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   const inFrame = pool.frameSize - 1;
   const frameSize = pool.frameSize;
   const most = plan.maxLength;
+  const announce = makeAnnounce(block, context);
   const done = new Int32Array(size);
   const inOrder = data.inOrder !== 0;
   /** Descriptors made available since we looked whether the device wants to be told. */
@@ -110,7 +112,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   });
   turn();
 
-  return {
+  const queue: TxQueue = {
     transmit(burst, from, to) {
       if (words[WANTED] !== words[PASSED] && !turn()) return 0;
       const { offsets, lengths } = burst;
@@ -189,7 +191,9 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     },
     reclaim() {
       if (words[WANTED] !== words[PASSED] && !turn()) return flying();
+      if (words[ANNOUNCE] !== 0) announce(queue);
       return collect();
     },
   };
+  return queue;
 }

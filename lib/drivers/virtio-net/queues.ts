@@ -8,6 +8,7 @@ import { hasFeature } from '../../virtio/features.ts';
 import { receiveQueue, transmitQueue } from '../../virtio/net.ts';
 import { DESC_BYTES, queueAreas } from '../../virtio/ring.ts';
 import type { Interrupt, QueueLayout, VirtioDevio } from '../../virtio/transport.ts';
+import { parseMac } from '../../wire/mac.ts';
 import { BLOCK, blockBytes, heldFrames, openBlock, TROUBLE, takeFrames } from './block.ts';
 import { VIRTIO_RX_NAMES, VIRTIO_TX_NAMES } from './data.ts';
 
@@ -202,6 +203,17 @@ export class QueueSet {
   /** The device has let go of what it had: the workers take it back. */
   release(): void {
     for (const { words } of this.made) Atomics.store(words, BLOCK.released, words[BLOCK.gate]);
+    this.options.wake();
+  }
+
+  /** Has the first tx queue say to all where `mac` is, as soon as a worker has it. */
+  announce(mac: string): void {
+    const tx = this.made.find(({ handle }) => handle.plan.direction === 'tx');
+    if (tx === undefined) return;
+    const words = new Int32Array(2);
+    new Uint8Array(words.buffer).set(parseMac(mac));
+    tx.words.set(words, BLOCK.announceMac);
+    Atomics.store(tx.words, BLOCK.announce, 1);
     this.options.wake();
   }
 

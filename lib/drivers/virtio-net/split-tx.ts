@@ -3,6 +3,7 @@ import { makeCounters } from '../../arena/counters.ts';
 import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, TX, type TxQueue } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { DESC_F } from '../../virtio/ring.ts';
+import { makeAnnounce } from './announce.ts';
 import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
 import { VIRTIO_TX, type VirtioQueueData } from './data.ts';
 import { makeAddresses } from './frames.ts';
@@ -11,7 +12,7 @@ import { makeTurn, takeBack } from './passage.ts';
 import { DESC, makeSplitRing } from './split-ring.ts';
 import { makeTxSegments } from './tx-segments.ts';
 
-const { available: AVAILABLE, used: USED, passed: PASSED, gate: WANTED } = BLOCK;
+const { available: AVAILABLE, used: USED, passed: PASSED, gate: WANTED, announce: ANNOUNCE } = BLOCK;
 const INDIRECT = DESC_F.INDIRECT;
 
 /** Makes a tx queue. */
@@ -34,6 +35,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   const inFrame = pool.frameSize - 1;
   const frameSize = pool.frameSize;
   const most = plan.maxLength;
+  const announce = makeAnnounce(block, context);
   const done = new Int32Array(size);
   const inOrder = data.inOrder !== 0;
   let told = 0;
@@ -94,7 +96,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   });
   turn();
 
-  return {
+  const queue: TxQueue = {
     transmit(burst, from, to) {
       if (words[WANTED] !== words[PASSED] && !turn()) return 0;
       const { offsets, lengths } = burst;
@@ -164,7 +166,9 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     },
     reclaim() {
       if (words[WANTED] !== words[PASSED] && !turn()) return (words[AVAILABLE] - words[USED]) | 0;
+      if (words[ANNOUNCE] !== 0) announce(queue);
       return collect();
     },
   };
+  return queue;
 }

@@ -285,7 +285,6 @@ describe('A network device', () => {
     ['V114: RING_PACKED', F.PACKED],
     ['V115: ORDER_PLATFORM', F.ORDER_PLATFORM],
     ['V117: NOTIF_CONFIG_DATA', F.NOTIF_CONFIG_DATA],
-    ['RING_RESET', F.RING_RESET],
   ])('%s is accepted when it is offered', async (_, feature) => {
     const { fake } = await started({ features: BASE | feature });
     expect(fake.accepted & feature).toBe(feature);
@@ -302,7 +301,7 @@ describe('A network device', () => {
     );
     const off = await started({ features, wishes: { packed: false, mergeable: false } });
     expect(off.fake.accepted).toBe(BASE);
-    const on = await started({ features, wishes: { checksum: true } });
+    const on = await started({ features, wishes: { csum: true } });
     expect(on.fake.accepted).toBe(features);
     expect(on.port.queues.rx[0].plan.data).toMatchObject({ checksum: 1, mergeable: 1 });
     expect(on.port.queues.rx[0].plan.module).toContain('packed-queue');
@@ -382,11 +381,28 @@ describe.each([
     expect(() => port.setPromiscuous(false)).toThrow('promiscuous');
   });
 
-  test('V101: an announcement that the device wants is acknowledged', async () => {
-    const { fake } = await started({ features: features | F.ANNOUNCE, controlQueue });
+  test('V101: an announcement that the device wants is asked of the worker, and acknowledged', async () => {
+    const { fake, port } = await started({
+      features: features | F.ANNOUNCE | F.MAC,
+      controlQueue,
+      config: { mac: [2, 1, 2, 3, 4, 5] },
+    });
+    expect(blockOf(port, 'tx', fake)[BLOCK.announce]).toBe(0);
     fake.config[6] = 3;
     fake.events!.configChanged();
     await vi.waitFor(() => expect(fake.told.at(-1)).toEqual({ class: 3, command: 0, data: [] }));
+    const words = blockOf(port, 'tx', fake).slice(BLOCK.announce, BLOCK.announce + 3);
+    expect([...words]).toEqual([1, 0x0302_0102, 0x0504]);
+  });
+
+  test('As many pairs as were asked for are used, unless the device has fewer', async () => {
+    for (const [queues, pairs] of [
+      [2, 2],
+      [8, 4],
+    ]) {
+      const { port } = await open({ features, controlQueue, config: { pairs: 4 }, wishes: { queues } });
+      expect([port.config.rxQueues, port.config.txQueues]).toEqual([pairs, pairs]);
+    }
   });
 
   test('V102, V104: queues are there before VQ_PAIRS_SET, and none but the first sends before it is answered', async () => {

@@ -1,5 +1,6 @@
 /** Packets of several frames, at the driver's end: mergeable buffers in, indirect tables out. */
 import { describe, expect, test } from 'vitest';
+import { BLOCK } from '../../../lib/drivers/virtio-net/block.ts';
 import { MORE } from '../../../lib/queue.ts';
 import { HDR, KINDS, packetOf, ROOM, VirtioWorld } from '../../fakes/virtio-queues.ts';
 
@@ -190,6 +191,39 @@ describe.each(KINDS)('A tx queue over a %s ring, of packets of several frames', 
     world.gate.set(true);
     expect(tx.transmit(world.burstOf(60, MORE + 100, 70), 0, 3)).toBe(3);
     expect(world.collect().map(({ packet }) => packet.length)).toEqual([60, 170]);
+  });
+});
+
+describe.each(KINDS)('An announcement by a tx queue over a %s ring', (kind) => {
+  test('V101: is a reverse ARP of the address about itself, to all, once', () => {
+    const world = new VirtioWorld({ kind });
+    const tx = world.makeTx();
+    world.words.set([1, 0x0302_0102, 0x0504], BLOCK.announce);
+    tx.reclaim();
+    const mac = [2, 1, 2, 3, 4, 5];
+    const arp = [0, 1, 8, 0, 6, 4, 0, 3, ...mac, 0, 0, 0, 0, ...mac, 0, 0, 0, 0];
+    const packet = [...Array(6).fill(255), ...mac, 0x80, 0x35, ...arp, ...Array(18).fill(0)];
+    expect(world.collect().map((sent) => sent.packet)).toEqual([packet]);
+    expect(world.kicks).toEqual([9]);
+    tx.reclaim();
+    expect(world.collect()).toEqual([]);
+    tx.reclaim();
+    expect(world.counters('tx')).toMatchObject({ packets: 1, bytes: 60, completed: 1 });
+    expect(world.free.free.size).toBe(world.frames);
+  });
+
+  test('waits for a frame, and for room in the ring', () => {
+    const world = new VirtioWorld({ kind });
+    const tx = world.makeTx();
+    expect(tx.transmit(world.burstOf(...Array<number>(16).fill(60)), 0, 16)).toBe(16);
+    world.words[BLOCK.announce] = 1;
+    tx.reclaim();
+    expect(world.words[BLOCK.announce]).toBe(1);
+    expect(world.collect().length).toBe(16);
+    tx.reclaim();
+    tx.reclaim();
+    expect(world.words[BLOCK.announce]).toBe(0);
+    expect(world.collect().length).toBe(1);
   });
 });
 
