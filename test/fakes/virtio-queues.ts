@@ -87,6 +87,7 @@ export class VirtioWorld {
   readonly place: Place;
   readonly block: number;
   private readonly tables: number;
+  private readonly announcement: number;
   readonly gate: Gate;
   readonly words: Int32Array;
   readonly register: number;
@@ -110,6 +111,7 @@ export class VirtioWorld {
     this.free = fakeStack(POOL.base, frames, POOL.frameSize, ROOM);
     this.stack = withHeadroom(this.free);
     this.place = { size, desc: this.area(16 * size), driver: this.area(8 + 2 * size), device: this.area(8 + 8 * size) };
+    this.announcement = this.area(72);
     const several = options.indirect ?? false;
     this.block = this.area(blockBytes(size, several));
     this.tables = several ? this.area(1024 * size) : 0;
@@ -205,6 +207,8 @@ export class VirtioWorld {
         mergeable: Number(options.mergeable ?? false),
         checksum: Number(options.checksum ?? false),
         tables: this.tables,
+        announceLow: this.announcement,
+        announceHigh: 0,
         frameAddresses: this.table,
         kickFd: register === 'none' ? 9 : -1,
         kickRegister: register === 'none' ? 0 : this.register,

@@ -20,9 +20,9 @@ export const BLOCK = {
   pendingWord: 5,
   /** The gate's word that the worker may go through with, or `SHUT`. */
   passed: 6,
-  /** tx: written by the main thread, not 0: announce the address in the two words that follow it, then 0 again. */
+  /** tx: not 0 when the main thread wants the announcement sent; and id + 1 of the buffer that it is under way in. */
   announce: 12,
-  announceMac: 13,
+  announced: 13,
   /** IN_ORDER, rx: id + 1 of the last buffer of a batch that is being taken, or 0, and its length. */
   batchEnd: 8,
   batchLength: 9,

@@ -326,7 +326,7 @@ export class VirtioNetDevice implements PortDevice {
     if (this.queues !== undefined) this.tell(before);
     if (read.announce && this.down === undefined) {
       this.counters.announcements++;
-      this.queues?.announce(this.config.mac);
+      this.queues?.announce();
       await this.control.send(announced());
     }
   }

@@ -4,7 +4,7 @@ import { indexAccess } from '../../arena/order.ts';
 import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, TX, type TxQueue } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { DESC_F } from '../../virtio/ring.ts';
-import { makeAnnounce } from './announce.ts';
+import { RARP_BYTES } from '../../wire/rarp.ts';
 import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
 import { VIRTIO_TX, type VirtioQueueData } from './data.ts';
 import { makeAddresses } from './frames.ts';
@@ -13,7 +13,14 @@ import { AVAIL_BIT, BOTH_BITS, makePackedRing, USED_BIT } from './packed-ring.ts
 import { makeTurn, takeBack } from './passage.ts';
 import { makeTxSegments } from './tx-segments.ts';
 
-const { available: AVAILABLE, used: USED, passed: PASSED, gate: WANTED, announce: ANNOUNCE } = BLOCK;
+const {
+  available: AVAILABLE,
+  used: USED,
+  passed: PASSED,
+  gate: WANTED,
+  announce: ANNOUNCE,
+  announced: ANNOUNCED,
+} = BLOCK;
 const INDIRECT = DESC_F.INDIRECT << 16;
 
 /** Makes a tx queue. */
@@ -37,7 +44,6 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   const inFrame = pool.frameSize - 1;
   const frameSize = pool.frameSize;
   const most = plan.maxLength;
-  const announce = makeAnnounce(block, context);
   const done = new Int32Array(size);
   const inOrder = data.inOrder !== 0;
   /** Descriptors made available since we looked whether the device wants to be told. */
@@ -53,6 +59,34 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   function stop(trouble: number): void {
     words[BLOCK.trouble] = trouble;
     words[PASSED] = SHUT;
+  }
+
+  /** The announcement was used, where we stand: what is behind it is taken at the next look. */
+  function takeAnnouncement(id: number): void {
+    const u = words[USED];
+    const slot = u & 0x7fff;
+    order[slot] = id;
+    words[USED] = slot === lastSlot ? (u & 0x8000) ^ 0x8000 : (u + 1) | 0;
+    words[ANNOUNCED] = 0;
+  }
+
+  /** Puts the announcement into the ring, when there is room and the last one is not under way. */
+  function announce(): void {
+    if (words[ANNOUNCED] !== 0 || flying() >= size || words[PASSED] === SHUT) return;
+    const a = words[AVAILABLE];
+    const slot = a & 0x7fff;
+    const id = order[slot];
+    const d = slot << 2;
+    desc[d] = data.announceLow;
+    desc[(d + 1) | 0] = data.announceHigh;
+    desc[(d + 2) | 0] = NET_HDR_BYTES + RARP_BYTES;
+    words[ANNOUNCED] = (id + 1) | 0;
+    Atomics.store(words, ANNOUNCE, 0);
+    const position = slot === lastSlot ? (a & 0x8000) ^ 0x8000 : (a + 1) | 0;
+    ring.publish(slot, id | ((a & 0x8000) === 0 ? USED_BIT : AVAIL_BIT), position);
+    fresh = (fresh + 1) | 0;
+    if (ring.wanted(position, fresh)) notify(position);
+    fresh = 0;
   }
 
   /** Takes back what the device has used; returns how many are in flight. */
@@ -79,7 +113,8 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       if (batchEnd === slot) batchEnd = -1;
       const at = id < size ? owner[id] : 0;
       if (at === 0) {
-        stop(TROUBLE.id);
+        if (id === words[ANNOUNCED] - 1) takeAnnouncement(id);
+        else stop(TROUBLE.id);
         break;
       }
       order[slot] = id;
@@ -112,7 +147,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   });
   turn();
 
-  const queue: TxQueue = {
+  return {
     transmit(burst, from, to) {
       if (words[WANTED] !== words[PASSED] && !turn()) return 0;
       const { offsets, lengths } = burst;
@@ -191,9 +226,8 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     },
     reclaim() {
       if (words[WANTED] !== words[PASSED] && !turn()) return flying();
-      if (words[ANNOUNCE] !== 0) announce(queue);
+      if (words[ANNOUNCE] !== 0) announce();
       return collect();
     },
   };
-  return queue;
 }

@@ -5,10 +5,11 @@ import { planQueue, queueModule } from '../../pktio/memory-port.ts';
 import type { PortConfig, QueueHandle, Queues } from '../../pktio/types.ts';
 import { MAX_SEGMENTS, type QueuePlan, TX } from '../../queue.ts';
 import { hasFeature } from '../../virtio/features.ts';
-import { receiveQueue, transmitQueue } from '../../virtio/net.ts';
+import { NET_HDR_BYTES, receiveQueue, transmitQueue } from '../../virtio/net.ts';
 import { DESC_BYTES, queueAreas } from '../../virtio/ring.ts';
 import type { Interrupt, QueueLayout, VirtioDevio } from '../../virtio/transport.ts';
 import { parseMac } from '../../wire/mac.ts';
+import { putRarp, RARP_BYTES } from '../../wire/rarp.ts';
 import { BLOCK, blockBytes, heldFrames, openBlock, TROUBLE, takeFrames } from './block.ts';
 import { VIRTIO_RX_NAMES, VIRTIO_TX_NAMES } from './data.ts';
 
@@ -73,6 +74,7 @@ export class QueueSet {
     const layout = this.layOut(size, packed);
     const several = direction === 'tx' && this.options.several;
     const block = this.allocate(blockBytes(size, several));
+    const announcement = direction === 'tx' ? this.makeAnnouncement() : { announceLow: 0, announceHigh: 0 };
     const tables = several ? this.makeTables(block, size) : 0;
     const { fd, isr, unmask } = interrupts.get(index) ?? SILENT;
     const plan = planQueue(this.devio, config, {
@@ -81,7 +83,7 @@ export class QueueSet {
       queue,
       module: queueModule(import.meta.url, packed ? 'packed-queue' : 'split-queue'),
       fd,
-      data: { ...this.data(layout), block, tables, ...this.kick(index), isr, unmask },
+      data: { ...this.data(layout), block, tables, ...announcement, ...this.kick(index), isr, unmask },
       counterNames: direction === 'rx' ? VIRTIO_RX_NAMES : VIRTIO_TX_NAMES,
     });
     this.own.push(plan.counters);
@@ -148,6 +150,17 @@ export class QueueSet {
     return tables;
   }
 
+  /** A reverse ARP behind a header of zeros, and where the device finds it. */
+  private makeAnnouncement(): Record<string, number> {
+    const at = this.devio.allocateShared(NET_HDR_BYTES + RARP_BYTES, 64);
+    this.shared.push(at);
+    const mac = new Int32Array(2);
+    new Uint8Array(mac.buffer).set(parseMac(this.options.config.mac));
+    putRarp(new DataView(this.devio.memory), at + NET_HDR_BYTES, mac[0], mac[1]);
+    const address = this.devio.addressOf(at);
+    return { announceLow: Number(address & 0xffff_ffffn), announceHigh: Number(address >> 32n) };
+  }
+
   private allocate(bytes: number): number {
     const offset = this.devio.allocate(bytes);
     this.own.push(offset);
@@ -206,13 +219,10 @@ export class QueueSet {
     this.options.wake();
   }
 
-  /** Has the first tx queue say to all where `mac` is, as soon as a worker has it. */
-  announce(mac: string): void {
+  /** Has the first tx queue say to all where the port is, as soon as a worker has it. */
+  announce(): void {
     const tx = this.made.find(({ handle }) => handle.plan.direction === 'tx');
     if (tx === undefined) return;
-    const words = new Int32Array(2);
-    new Uint8Array(words.buffer).set(parseMac(mac));
-    tx.words.set(words, BLOCK.announceMac);
     Atomics.store(tx.words, BLOCK.announce, 1);
     this.options.wake();
   }

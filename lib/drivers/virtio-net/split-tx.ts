@@ -3,7 +3,7 @@ import { makeCounters } from '../../arena/counters.ts';
 import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, TX, type TxQueue } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { DESC_F } from '../../virtio/ring.ts';
-import { makeAnnounce } from './announce.ts';
+import { RARP_BYTES } from '../../wire/rarp.ts';
 import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
 import { VIRTIO_TX, type VirtioQueueData } from './data.ts';
 import { makeAddresses } from './frames.ts';
@@ -12,7 +12,14 @@ import { makeTurn, takeBack } from './passage.ts';
 import { DESC, makeSplitRing } from './split-ring.ts';
 import { makeTxSegments } from './tx-segments.ts';
 
-const { available: AVAILABLE, used: USED, passed: PASSED, gate: WANTED, announce: ANNOUNCE } = BLOCK;
+const {
+  available: AVAILABLE,
+  used: USED,
+  passed: PASSED,
+  gate: WANTED,
+  announce: ANNOUNCE,
+  announced: ANNOUNCED,
+} = BLOCK;
 const INDIRECT = DESC_F.INDIRECT;
 
 /** Makes a tx queue. */
@@ -35,7 +42,6 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   const inFrame = pool.frameSize - 1;
   const frameSize = pool.frameSize;
   const most = plan.maxLength;
-  const announce = makeAnnounce(block, context);
   const done = new Int32Array(size);
   const inOrder = data.inOrder !== 0;
   let told = 0;
@@ -45,6 +51,33 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   function stop(trouble: number): void {
     words[BLOCK.trouble] = trouble;
     words[PASSED] = SHUT;
+  }
+
+  /** The announcement was used, at index `u`: what is behind it is taken at the next look. */
+  function takeAnnouncement(id: number, u: number): void {
+    order[u & mask] = id;
+    words[USED] = (u + 1) | 0;
+    words[ANNOUNCED] = 0;
+    desc[((id << 2) + DESC.addrHigh) | 0] = 0;
+  }
+
+  /** Puts the announcement into the ring, when there is room and the last one is not under way. */
+  function announce(): void {
+    const a = words[AVAILABLE];
+    if (words[ANNOUNCED] !== 0 || ((a - words[USED]) | 0) >= size || words[PASSED] === SHUT) return;
+    const id = order[a & mask];
+    const d = id << 2;
+    desc[d] = data.announceLow;
+    desc[(d + DESC.addrHigh) | 0] = data.announceHigh;
+    desc[(d + DESC.len) | 0] = NET_HDR_BYTES + RARP_BYTES;
+    avail[a & mask] = id;
+    words[ANNOUNCED] = (id + 1) | 0;
+    words[AVAILABLE] = (a + 1) | 0;
+    Atomics.store(words, ANNOUNCE, 0);
+    publish((a + 1) | 0);
+    if (ring.wanted((a + 1) | 0, told)) notify((a + 1) | 0);
+    told = (a + 1) | 0;
+    published = false;
   }
 
   /** Takes back what the device has used; returns how many are in flight. */
@@ -65,7 +98,8 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       const id = inOrder ? slot : used[slot << 1];
       const at = id >>> 0 < size ? owner[id] : 0;
       if (at === 0) {
-        stop(TROUBLE.id);
+        if (id === words[ANNOUNCED] - 1) takeAnnouncement(id, (u + taken) | 0);
+        else stop(TROUBLE.id);
         break;
       }
       order[slot] = id;
@@ -96,7 +130,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   });
   turn();
 
-  const queue: TxQueue = {
+  return {
     transmit(burst, from, to) {
       if (words[WANTED] !== words[PASSED] && !turn()) return 0;
       const { offsets, lengths } = burst;
@@ -166,9 +200,8 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     },
     reclaim() {
       if (words[WANTED] !== words[PASSED] && !turn()) return (words[AVAILABLE] - words[USED]) | 0;
-      if (words[ANNOUNCE] !== 0) announce(queue);
+      if (words[ANNOUNCE] !== 0) announce();
       return collect();
     },
   };
-  return queue;
 }

@@ -92,7 +92,17 @@ function makeWorld(
   const block = scratch(blockBytes(SIZE));
   const words = new Int32Array(memory, block, BLOCK.first);
   const notify = { kickFd: 0, kickRegister: 0, kickValue: 0, kickWidth: 2, position: 0, isr: scratch(64), unmask: 0 };
-  const data = { size: SIZE, ...place, block, tables: 0, frameAddresses: 0, ...notify, ...switches };
+  const data = {
+    size: SIZE,
+    ...place,
+    block,
+    tables: 0,
+    announceLow: 0,
+    announceHigh: 0,
+    frameAddresses: 0,
+    ...notify,
+    ...switches,
+  };
   const plan: QueuePlan = {
     ...{ module: '', port: 'warm-up', queue: 0, direction, counters: scratch(256), counterNames: [] },
     ...{ fd: -1, maxLength: 1518, data },

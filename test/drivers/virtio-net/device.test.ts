@@ -391,8 +391,13 @@ describe.each([
     fake.config[6] = 3;
     fake.events!.configChanged();
     await vi.waitFor(() => expect(fake.told.at(-1)).toEqual({ class: 3, command: 0, data: [] }));
-    const words = blockOf(port, 'tx', fake).slice(BLOCK.announce, BLOCK.announce + 3);
-    expect([...words]).toEqual([1, 0x0302_0102, 0x0504]);
+    expect(blockOf(port, 'tx', fake)[BLOCK.announce]).toBe(1);
+    // A reverse ARP about itself, to all, behind a header of zeros.
+    const mac = [2, 1, 2, 3, 4, 5];
+    const arp = [0, 1, 8, 0, 6, 4, 0, 3, ...mac, 0, 0, 0, 0, ...mac, 0, 0, 0, 0];
+    const packet = [...Array(12).fill(0), ...Array(6).fill(255), ...mac, 0x80, 0x35, ...arp, ...Array(18).fill(0)];
+    const at = port.queues.tx[0].plan.data.announceLow;
+    expect([...new Uint8Array(fake.memory).slice(at, at + 72)]).toEqual(packet);
   });
 
   test('As many pairs as were asked for are used, unless the device has fewer', async () => {
