@@ -65,6 +65,8 @@ export const RING_F = {
   enabled: 32,
   log: 64,
   inflight: 128,
+  /** The front end has no kick eventfd: nothing ever wakes who waits for it. */
+  polled: 256,
 } as const;
 
 /** Why a ring was stopped: nothing that it says can be believed any more. */

@@ -29,7 +29,7 @@ export const regionsFit = (regions: readonly PeerRegion[]): boolean => cutRegion
 const low = (n: number): number => (n % CUT) | 0;
 const high = (n: number): number => Math.floor(n / CUT);
 
-function flagsOf({ packed, features, enabled, log, inflight }: RingSetup): number {
+function flagsOf({ packed, features, enabled, log, inflight, kick }: RingSetup): number {
   const bits: readonly (readonly [boolean, number])[] = [
     [packed, RING_F.packed],
     [hasFeature(features, 'MRG_RXBUF'), RING_F.mergeable],
@@ -39,6 +39,7 @@ function flagsOf({ packed, features, enabled, log, inflight }: RingSetup): numbe
     [enabled, RING_F.enabled],
     [log !== undefined, RING_F.log],
     [inflight !== undefined, RING_F.inflight],
+    [kick < 0, RING_F.polled],
   ];
   return bits.reduce((flags, [set, bit]) => (set ? flags | bit : flags), 0);
 }

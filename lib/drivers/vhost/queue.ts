@@ -56,7 +56,10 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     (isPacked ? packed : split).attach();
   });
   return {
-    fd: plan.fd,
+    // A ring that is only polled (vhost-user.rst, SET_VRING_KICK without an fd) has nothing to wait for.
+    get fd() {
+      return gate.kind !== KIND.closed && (block[BLOCK.flags] & RING_F.polled) !== 0 ? -1 : plan.fd;
+    },
     patient: false,
     segments: segmentsOf(plan.maxLength, context.stack.room) > 1,
     receive(burst) {

@@ -212,7 +212,10 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const gather = data.inOrder === 0 ? collect : collectInOrder;
 
   return {
-    fd: plan.fd,
+    // A device without buffers has nothing to interrupt for: as soon as there are frames again it gets some.
+    get fd() {
+      return words[AVAILABLE] === words[USED] && words[PASSED] !== SHUT ? -1 : plan.fd;
+    },
     patient: false,
     segments: rxSegments(plan, posted) > 1,
     receive(burst) {
