@@ -43,7 +43,10 @@ export interface RxQueue {
   arm(): boolean;
   /** Takes the request back. */
   disarm(): void;
-  /** An eventfd that becomes readable after `arm()`, or -1: then the worker polls again after a millisecond at most. */
+  /**
+   * An eventfd that becomes readable after `arm()`, or -1: then the worker polls again after a millisecond at most. Asked for
+   * before each sleep: it may be -1 while there is nothing that could signal it.
+   */
   readonly fd: number;
   /** True when `fd` is to be waited for only during a sleep, and to be left alone otherwise. False if absent. */
   readonly onlyAsleep?: boolean;

@@ -104,7 +104,9 @@ export function ringStack(stack: FrameStack, owners: Owners): FrameStack {
 export function ownedRx(rx: RxQueue, owners: Owners): RxQueue {
   const inRing = (owner: number) => owner === OWNER.ring;
   return {
-    fd: rx.fd,
+    get fd() {
+      return rx.fd;
+    },
     onlyAsleep: rx.onlyAsleep ?? false,
     patient: rx.patient,
     segments: rx.segments,

@@ -24,7 +24,7 @@ export interface PortFigures {
   readonly drops: Counters;
   /** Drops per second over the interval; 0 without an earlier look. */
   readonly dropsPerSecond: number;
-  /** What the kernel behind it has counted, by its own names. */
+  /** What the kernel behind it has counted, or the device's driver, by its own names: see `countedBy`. */
   readonly kernel: Counters;
 }
 
@@ -149,6 +149,9 @@ function blamed({ rx, tx = [] }: JobSpec, reason: string): string | undefined {
 
 /** What the kernel counts that is no loss: how often it found nothing to send. */
 const NO_NEWS = ['tx_ring_empty_descs'];
+
+/** Who counts that: the kernel behind an interface, or what drives or serves a device. */
+export const countedBy = (port: string): 'kernel' | 'device' => (port.startsWith('xdp:') ? 'kernel' : 'device');
 
 /** The kernel's counters that a screen shows. */
 export const kernelNews = (kernel: Counters): [string, bigint][] =>

@@ -1,5 +1,5 @@
 /** One period's figures as JSON. Pure. */
-import type { Figures, Traffic } from './figures.ts';
+import { countedBy, type Figures, type Traffic } from './figures.ts';
 import type { Json } from './json.ts';
 
 const rounded = (n: number, digits = 0): number => Number(n.toFixed(digits));
@@ -24,7 +24,7 @@ export function figuresJson({ seconds, interval, ports, workers, jobs }: Figures
         rx: trafficJson(rx),
         tx: trafficJson(tx),
         drops,
-        kernel: Object.keys(kernel).length === 0 ? undefined : kernel,
+        ...(Object.keys(kernel).length === 0 ? {} : { [countedBy(name)]: kernel }),
       };
     }),
     workers: workers.map(({ pps, pollsHit, sleepsPerSecond, ...rest }) => {

@@ -1,5 +1,6 @@
 /** The statistics as lines of text: a block that is drawn again and again, or lines for a log. Pure. */
 import {
+  countedBy,
   type Figures,
   type JobFigures,
   kernelNews,
@@ -81,13 +82,13 @@ function withoutEmptyLink(rows: readonly (readonly string[])[]): string[] {
   return table(rest(PORT_COLUMNS), rows.map(rest));
 }
 
-function dropLines({ drops, dropsPerSecond, kernel }: PortFigures): string[] {
+function dropLines({ name, drops, dropsPerSecond, kernel }: PortFigures): string[] {
   const reasons = nonZero(drops).map(([reason, n]) => `${reason} ${count(n)}`);
-  const kept = kernelNews(kernel).map(([name, n]) => `${name} ${count(n)}`);
+  const kept = kernelNews(kernel).map(([what, n]) => `${what} ${count(n)}`);
   const rate = dropsPerSecond >= 0.5 ? ` (${packetRate(dropsPerSecond)})` : '';
   return [
     ...(reasons.length === 0 ? [] : [`    dropped: ${reasons.join(', ')}${rate}`]),
-    ...(kept.length === 0 ? [] : [`    kernel: ${kept.join(', ')}`]),
+    ...(kept.length === 0 ? [] : [`    ${countedBy(name)}: ${kept.join(', ')}`]),
   ];
 }
 
@@ -137,7 +138,7 @@ export function logLines({ seconds, ports, workers, jobs }: Figures): string[] {
       const reasons = nonZero(drops).map(([reason, n]) => `${reason} ${count(n)}`);
       const why = reasons.length === 0 ? '' : `: ${reasons.join(', ')}`;
       const kept = kernelNews(kernel).map(([reason, n]) => `${reason} ${count(n)}`);
-      return `${time}  port ${i} ${name} ${link?.status ?? ''}  rx ${traffic(rx)}  tx ${traffic(tx)}  dropped ${count(total(drops))}${why}${kept.length === 0 ? '' : `  kernel ${kept.join(', ')}`}`;
+      return `${time}  port ${i} ${name} ${link?.status ?? ''}  rx ${traffic(rx)}  tx ${traffic(tx)}  dropped ${count(total(drops))}${why}${kept.length === 0 ? '' : `  ${countedBy(name)} ${kept.join(', ')}`}`;
     }),
     ...workers.map((w) => {
       const sleeps = w.sleepsPerSecond >= 0.5 ? `  ${count(Math.round(w.sleepsPerSecond))} sleeps/s` : '';

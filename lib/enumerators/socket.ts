@@ -31,6 +31,8 @@ const COMMON: Options = {
   'in-order': { is: 'flag' },
   'event-idx': { is: 'flag' },
   indirect: { is: 'flag' },
+  // Checksums left to the other end: a back end offers it unless told not to, a front end takes it only when told to.
+  csum: { is: 'flag' },
 };
 
 const KINDS: Readonly<Record<string, Options>> = {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { figures } from '../../lib/cli/figures.ts';
+import { figuresJson } from '../../lib/cli/period.ts';
 import { applicationLines, logLines, screen } from '../../lib/cli/screen.ts';
 import { JOBS, stats } from '../fakes/run-stats.ts';
 
@@ -44,11 +45,21 @@ describe('the screen', () => {
     for (const line of screen(shown)) expect(line.length).toBeLessThan(80);
   });
 
-  test('what the kernel has counted is below the port, as it calls it', () => {
-    const kernel = { extraStats: () => ({ rx_dropped: 304n, rx_ring_full: 0n, tx_ring_empty_descs: 9n }) };
-    const shown = figures({ ports: ['a'], jobs: JOBS }, stats({}), undefined, () => kernel);
-    expect(screen(shown)[3]).toBe('    kernel: rx_dropped 304');
-    expect(logLines(shown)[0]).toMatch(/dropped 0 {2}kernel rx_dropped 304$/);
+  test.each([
+    ['the kernel', 'xdp:a', 'kernel'],
+    ['a device', 'virtio-user:a', 'device'],
+  ])('what %s has counted is below the port, as it calls it', (_who, name, heading) => {
+    const extra = { extraStats: () => ({ rx_dropped: 304n, rx_ring_full: 0n, tx_ring_empty_descs: 9n }) };
+    const now = stats({});
+    const shown = figures(
+      { ports: [name], jobs: JOBS },
+      { ...now, ports: { [name]: now.ports.a } },
+      undefined,
+      () => extra,
+    );
+    expect(screen(shown)[3]).toBe(`    ${heading}: rx_dropped 304`);
+    expect(logLines(shown)[0]).toMatch(new RegExp(`dropped 0 {2}${heading} rx_dropped 304$`));
+    expect(figuresJson(shown)).toMatchObject({ ports: [{ [heading]: { rx_dropped: 304n } }] });
   });
 
   test('one port has no sum', () => {

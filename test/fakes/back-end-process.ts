@@ -8,7 +8,7 @@ import { makeRxQueue, makeTxQueue } from '../../lib/drivers/vhost/queue.ts';
 import { RingControl } from '../../lib/drivers/vhost/ring-control.ts';
 import { COUNTER_NAMES } from '../../lib/pktio/memory-port.ts';
 import type { QueueContext, QueuePlan, RxQueue, TxQueue } from '../../lib/queue.ts';
-import type { RingSetup, VhostDevio } from '../../lib/vhost-user/types.ts';
+import { type RingOwner, type RingSetup, VHOST_API, type VhostDevio } from '../../lib/vhost-user/types.ts';
 import { featureSet } from '../../lib/virtio/features.ts';
 import type { GuestMemory } from './guest-memory.ts';
 import { FakeClock, type FakeStack, fakeStack } from './pcap-queues.ts';
@@ -24,17 +24,47 @@ export class FakeVhostDevio {
   readonly windows: readonly SharedArrayBuffer[];
   /** Offsets that are allocated. */
   readonly allocated = new Set<number>();
+  readonly api = VHOST_API;
+  readonly wishes: Record<string, string | number | boolean>;
+  readonly closed: number[] = [];
+  /** What the driver has said, in order. */
+  readonly said: string[] = [];
+  owner: RingOwner | undefined;
   /** Eventfds in epoll sets, as `set:fd`. */
   readonly polled = new Set<string>();
+  private fds = 100;
   readonly native = {
+    epollCreate: () => ++this.fds,
+    close: (fd: number) => void this.closed.push(fd),
     epollAdd: (set: number, fd: number) => void this.polled.add(`${set}:${fd}`),
     epollRemove: (set: number, fd: number) => void this.polled.delete(`${set}:${fd}`),
   };
   private next = HEAP;
 
-  constructor(memory: SharedArrayBuffer, windows: readonly SharedArrayBuffer[]) {
+  constructor(
+    memory: SharedArrayBuffer,
+    windows: readonly SharedArrayBuffer[],
+    wishes: Record<string, string | number | boolean> = {},
+  ) {
     this.memory = memory;
     this.windows = windows;
+    this.wishes = wishes;
+  }
+
+  serve(owner: RingOwner): void {
+    this.owner = owner;
+  }
+
+  configChanged(): void {
+    this.said.push('config changed');
+  }
+
+  broken(index: number, reason: string): void {
+    this.said.push(`ring ${index}: ${reason}`);
+  }
+
+  async retire(): Promise<void> {
+    this.said.push('retired');
   }
 
   allocate(bytes: number): number {

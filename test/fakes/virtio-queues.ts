@@ -1,11 +1,20 @@
 /** The worlds of a virtio-net queue: memory, frames, a worker around it, and a device's end of its ring. */
 import { readCounters } from '../../lib/arena/counters.ts';
 import { Gate } from '../../lib/arena/gate.ts';
-import { BLOCK, blockBytes, heldFrames } from '../../lib/drivers/virtio-net/block.ts';
+import { BLOCK, blockBytes, heldFrames, openBlock } from '../../lib/drivers/virtio-net/block.ts';
 import { VIRTIO_RX_NAMES, VIRTIO_TX_NAMES } from '../../lib/drivers/virtio-net/data.ts';
 import * as packed from '../../lib/drivers/virtio-net/packed-queue.ts';
 import * as split from '../../lib/drivers/virtio-net/split-queue.ts';
-import type { Burst, FrameStack, QueueContext, QueueModule, QueuePlan, RxQueue, TxQueue } from '../../lib/queue.ts';
+import {
+  type Burst,
+  type FrameStack,
+  MORE,
+  type QueueContext,
+  type QueueModule,
+  type QueuePlan,
+  type RxQueue,
+  type TxQueue,
+} from '../../lib/queue.ts';
 import { FakeClock, type FakeStack, fakeStack } from './pcap-queues.ts';
 import { type DeviceRing, PackedDeviceRing, type Place, SplitDeviceRing, type Taken } from './virtio-ring.ts';
 
@@ -29,6 +38,8 @@ export interface WorldOptions {
   readonly inOrder?: boolean;
   readonly mergeable?: boolean;
   readonly checksum?: boolean;
+  /** Packets of several frames may be sent: INDIRECT_DESC. */
+  readonly indirect?: boolean;
   /** The device knows frames by other addresses. */
   readonly addresses?: boolean;
   readonly notifier?: { readonly register: 'none' | 'u16' | 'u32'; readonly position?: boolean };
@@ -75,6 +86,8 @@ export class VirtioWorld {
   readonly kind: Kind;
   readonly place: Place;
   readonly block: number;
+  private readonly tables: number;
+  private readonly announcement: number;
   readonly gate: Gate;
   readonly words: Int32Array;
   readonly register: number;
@@ -98,7 +111,12 @@ export class VirtioWorld {
     this.free = fakeStack(POOL.base, frames, POOL.frameSize, ROOM);
     this.stack = withHeadroom(this.free);
     this.place = { size, desc: this.area(16 * size), driver: this.area(8 + 2 * size), device: this.area(8 + 8 * size) };
-    this.block = this.area(blockBytes(size));
+    this.announcement = this.area(72);
+    const several = options.indirect ?? false;
+    this.block = this.area(blockBytes(size, several));
+    this.tables = several ? this.area(1024 * size) : 0;
+    const { tableAt } = openBlock(this.memory, this.block, size, several);
+    for (let id = 0; id < tableAt.length / 2; id++) tableAt[id * 2] = this.tables + 1024 * id;
     this.words = new Int32Array(this.memory, this.block, BLOCK.first);
     this.counterAt = { rx: this.area(256), tx: this.area(256) };
     this.register = this.area(64);
@@ -188,6 +206,9 @@ export class VirtioWorld {
         inOrder: Number(options.inOrder ?? false),
         mergeable: Number(options.mergeable ?? false),
         checksum: Number(options.checksum ?? false),
+        tables: this.tables,
+        announceLow: this.announcement,
+        announceHigh: 0,
         frameAddresses: this.table,
         kickFd: register === 'none' ? 9 : -1,
         kickRegister: register === 'none' ? 0 : this.register,
@@ -221,7 +242,7 @@ export class VirtioWorld {
 
   /** Frames that the queue says the device has. */
   get held(): number[] {
-    return heldFrames(this.memory, this.block, this.place.size, this.kind === 'packed');
+    return heldFrames(this.memory, this.block, this.place.size, this.kind === 'packed', this.tables !== 0);
   }
 
   burst(size = 32): Burst {
@@ -235,7 +256,8 @@ export class VirtioWorld {
     for (const [i, length] of lengths.entries()) {
       burst.offsets[i] = this.stack.pop();
       burst.lengths[i] = length;
-      if (length > 0 && length <= ROOM) this.bytes.fill(i + 1, burst.offsets[i], burst.offsets[i] + length);
+      const bytes = length > 0 ? length & ~MORE : 0;
+      if (bytes <= ROOM) this.bytes.fill(i + 1, burst.offsets[i], burst.offsets[i] + bytes);
     }
     return burst;
   }
@@ -288,11 +310,36 @@ export class VirtioWorld {
     return sent;
   }
 
-  /** What lies in a tx buffer. */
-  read({ parts: [part] }: Taken): Sent {
-    if (part.write) throw new Error('a tx buffer must be readable');
-    const at = this.offsetOf(part.addr);
-    return { header: [...this.bytes.slice(at, at + HDR)], packet: [...this.bytes.slice(at + HDR, at + part.len)] };
+  /** The device puts `packet` into as many rx buffers as it needs, and uses them together; false when there are too few. */
+  deliverOver(packet: Uint8Array | number[], header: Partial<RxHeader> = {}): boolean {
+    const taken: Taken[] = [];
+    for (let room = -HDR; room < packet.length; room += taken[taken.length - 1].parts[0].len) {
+      const next = this.device.take();
+      if (next === undefined) return false;
+      taken.push(next);
+    }
+    let at = 0;
+    const lengths = taken.map((one, i) => {
+      const first = i === 0 ? HDR : 0;
+      const n = Math.min(one.parts[0].len - first, packet.length - at);
+      const part = packet.slice(at, at + n);
+      if (i === 0) this.fill(one, part, { numBuffers: taken.length, ...header });
+      else this.bytes.set(part, this.offsetOf(one.parts[0].addr));
+      at += n;
+      return first + n;
+    });
+    this.device.useTogether(taken.map(({ id }, i) => ({ id, len: lengths[i] })));
+    return true;
+  }
+
+  /** What lies in a tx buffer, in one piece or in several. */
+  read({ parts }: Taken): Sent {
+    if (parts.some(({ write }) => write)) throw new Error('a tx buffer must be readable');
+    const bytes = parts.flatMap(({ addr, len }) => {
+      const at = this.offsetOf(addr);
+      return [...this.bytes.slice(at, at + len)];
+    });
+    return { header: bytes.slice(0, HDR), packet: bytes.slice(HDR) };
   }
 }
 

@@ -16,6 +16,7 @@ export interface Place {
 export interface Negotiated {
   readonly eventIdx?: boolean;
   readonly inOrder?: boolean;
+  readonly indirect?: boolean;
   /** Packed: false does not compare all available descriptors with what they were, each time. */
   readonly watchful?: boolean;
 }
@@ -40,6 +41,8 @@ export interface DeviceRing {
   take(): Taken | undefined;
   /** Gives a buffer back, `len` bytes written. */
   use(id: number, len: number): void;
+  /** Gives buffers back so that the driver sees all of them at once. */
+  useTogether(buffers: readonly { readonly id: number; readonly len: number }[]): void;
   /** Buffers available and not taken. */
   readonly waiting: number;
   /** Asks to be notified: always, never, or (EVENT_IDX) when the next buffer comes. */
@@ -127,7 +130,11 @@ export class SplitDeviceRing implements DeviceRing {
       }
       const d = desc + 16 * id;
       const flags = this.view.getUint16(d + 12, true);
-      if ((flags & INDIRECT) !== 0) this.violations.push('V19: INDIRECT was not negotiated');
+      if ((flags & INDIRECT) !== 0) {
+        if (!this.negotiated.indirect) this.violations.push('V19: INDIRECT was not negotiated');
+        if ((flags & NEXT) !== 0) this.violations.push('V22: INDIRECT and NEXT together');
+        return [...parts, ...this.indirectTable(d)];
+      }
       const write = (flags & WRITE) !== 0;
       if (!write && parts.at(-1)?.write) this.violations.push('V15: a readable part after a writable one');
       parts.push({ addr: Number(this.view.getBigUint64(d, true)), len: this.view.getUint32(d + 8, true), write });
@@ -138,14 +145,40 @@ export class SplitDeviceRing implements DeviceRing {
     }
   }
 
+  /** The buffers of an indirect table, §2.7.5.3. */
+  private indirectTable(d: number): Part[] {
+    const table = Number(this.view.getBigUint64(d, true));
+    const length = this.view.getUint32(d + 8, true);
+    if (length === 0 || length % 16 !== 0) this.violations.push(`an indirect table of ${length} bytes`);
+    const count = length / 16;
+    if (count > this.at.size) this.violations.push('V21: a chain longer than the ring');
+    const parts: Part[] = [];
+    for (let i = 0; i < count; i++) {
+      const at = table + 16 * i;
+      const flags = this.view.getUint16(at + 12, true);
+      const next = this.view.getUint16(at + 14, true);
+      if ((flags & INDIRECT) !== 0) this.violations.push('V20: INDIRECT within an indirect table');
+      if (((flags & NEXT) !== 0) !== i < count - 1) this.violations.push('an indirect table that ends elsewhere');
+      if (i < count - 1 && next !== i + 1) this.violations.push(`V23: descriptor ${i} is followed by ${next}`);
+      const [addr, len] = [Number(this.view.getBigUint64(at, true)), this.view.getUint32(at + 8, true)];
+      parts.push({ addr, len, write: (flags & WRITE) !== 0 });
+    }
+    return parts;
+  }
+
   use(id: number, len: number): void {
     this.put(id, len);
     this.advance(1);
   }
 
-  /** Writes a used element, without the index. */
-  put(id: number, len: number): void {
-    const element = this.at.device + 4 + 8 * (this.usedIdx % this.at.size);
+  useTogether(buffers: readonly { readonly id: number; readonly len: number }[]): void {
+    for (const [i, { id, len }] of buffers.entries()) this.put(id, len, i);
+    this.advance(buffers.length);
+  }
+
+  /** Writes the `ahead`th used element from the index on, without the index. */
+  put(id: number, len: number, ahead = 0): void {
+    const element = this.at.device + 4 + 8 * (((this.usedIdx + ahead) & 0xffff) % this.at.size);
     this.view.setUint32(element, id >>> 0, true);
     this.view.setUint32(element + 4, len >>> 0, true);
   }
@@ -247,7 +280,7 @@ export class PackedDeviceRing implements DeviceRing {
     const slot = this.takeAt;
     const d = this.at.desc + 16 * slot;
     const flags = this.flags(slot);
-    if ((flags & INDIRECT) !== 0) this.violations.push('V42: INDIRECT was not negotiated');
+    if ((flags & INDIRECT) !== 0 && !this.negotiated.indirect) this.violations.push('V42: INDIRECT was not negotiated');
     if ((flags & NEXT) !== 0) this.violations.push('this device knows no chains');
     if (++this.takeAt === this.at.size) [this.takeAt, this.takeWrap] = [0, this.takeWrap ^ 1];
     const id = this.view.getUint16(d + 12, true);
@@ -255,7 +288,33 @@ export class PackedDeviceRing implements DeviceRing {
     this.slots.set(id, slot);
     const addr = Number(this.view.getBigUint64(d, true));
     const len = this.view.getUint32(d + 8, true);
-    return { id, parts: [{ addr, len, write: (flags & WRITE) !== 0 }] };
+    if ((flags & INDIRECT) === 0) return { id, parts: [{ addr, len, write: (flags & WRITE) !== 0 }] };
+    if (len === 0 || len % 16 !== 0) this.violations.push(`an indirect table of ${len} bytes`);
+    if (len / 16 > this.at.size) this.violations.push('V43: a list longer than the ring');
+    return { id, parts: Array.from({ length: len / 16 }, (_, i) => this.indirectPart(addr + 16 * i)) };
+  }
+
+  /** A descriptor of an indirect table, in which only WRITE means something (§2.8.7). */
+  private indirectPart(at: number): Part {
+    const flags = this.view.getUint16(at + 14, true);
+    if ((flags & ~WRITE) !== 0) this.violations.push(`V42: flags ${flags} in an indirect table`);
+    const [addr, len] = [Number(this.view.getBigUint64(at, true)), this.view.getUint32(at + 8, true)];
+    return { addr, len, write: (flags & WRITE) !== 0 };
+  }
+
+  useTogether(buffers: readonly { readonly id: number; readonly len: number }[]): void {
+    this.sample();
+    // The first one last: with it the driver sees them all.
+    const steps = buffers.map(({ id, len }) => {
+      const own = this.slots.get(id);
+      this.slots.delete(id);
+      this.seen.delete(this.useAt);
+      if (own !== undefined) this.seen.delete(own);
+      const step = { slot: this.useAt, wrap: this.useWrap, id, len };
+      this.step();
+      return step;
+    });
+    for (const { slot, id, len, wrap } of steps.reverse()) this.put(slot, id, len, wrap);
   }
 
   use(id: number, len: number): void {

@@ -47,6 +47,9 @@ export const BLOCK = {
   broken: 26,
   /** Worker's: what a store to it fences (lib/arena/order.ts). */
   fence: 27,
+  /** rx, written by the main thread, not 0: deliver a reverse ARP of the address in these two words, then 0 again. */
+  rarp: 28,
+  rarpMac: 30,
   /** Worker's, packed rings: used descriptors that are kept aside and are being written to the ring, 0 when none are. */
   commit: 29,
   words: 32,
@@ -62,6 +65,8 @@ export const RING_F = {
   enabled: 32,
   log: 64,
   inflight: 128,
+  /** The front end has no kick eventfd: nothing ever wakes who waits for it. */
+  polled: 256,
 } as const;
 
 /** Why a ring was stopped: nothing that it says can be believed any more. */

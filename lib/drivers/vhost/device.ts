@@ -14,7 +14,7 @@ import type {
   QueueHandle,
   Queues,
 } from '../../pktio/types.ts';
-import type { QueuePlan } from '../../queue.ts';
+import { MAX_SEGMENTS, type QueuePlan } from '../../queue.ts';
 import { type RingBase, type RingOwner, type RingSetup, VHOST_API, type VhostDevio } from '../../vhost-user/types.ts';
 import { receiveQueue, transmitQueue } from '../../virtio/net.ts';
 import { VHOST_RX_NAMES, VHOST_TX_NAMES } from './block.ts';
@@ -65,7 +65,7 @@ class VhostDevice implements PortDevice, RingOwner {
       rxRing: { min: 0, max: 0 },
       txRing: { min: 0, max: 0 },
       mtu: { min: 68, max: 65_000 },
-      segments: 1,
+      segments: MAX_SEGMENTS,
       setMac: true,
       setPromiscuous: false,
       interrupts: true,
@@ -116,6 +116,7 @@ class VhostDevice implements PortDevice, RingOwner {
     for (const ring of this.rings) ring.detach();
     for (const offset of this.counters) this.devio.free(offset);
     this.counters = [];
+    this.devio.configChanged();
   }
 
   async close(): Promise<void> {
@@ -139,7 +140,7 @@ class VhostDevice implements PortDevice, RingOwner {
 
   config(): Uint8Array {
     const { mac, mtu } = this.settings;
-    return netConfig(mac, mtu, this.pairs, true);
+    return netConfig(mac, mtu, this.pairs, this.rings[0].attached);
   }
 
   connected(peer: { readonly pid: number }): void {
@@ -176,8 +177,9 @@ class VhostDevice implements PortDevice, RingOwner {
     this.events?.settings?.({ mtu: bytes });
   }
 
-  /** A guest that has moved here says so itself when it can (GUEST_ANNOUNCE); nothing is sent on behalf of one that can't. */
-  rarp(): void {}
+  rarp(mac: Uint8Array): void {
+    this.rings[transmitQueue(0)].rarp(mac);
+  }
 
   /** Reports rings that their workers have stopped. */
   private look(): void {

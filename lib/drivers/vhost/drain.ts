@@ -21,10 +21,10 @@ export interface Drain {
 
 /** Makes it. */
 export function makeDrain({ plan, context, regions, longs }: World): Drain {
-  const span = plan.maxLength - MIN_FRAME_LENGTH;
   // A packet begins up to four bytes later than its frame does, so that both sides have the same alignment, and its copy
   // ends up to a step later: the frames must have room for that.
-  const roomy = plan.maxLength + 4 + STEP <= context.stack.room;
+  const room = context.stack.room - 4 - STEP;
+  const most = plan.maxLength < room ? plan.maxLength : room;
   let window = 0;
   let regionLow = 0;
   let regionHigh = 0;
@@ -66,7 +66,7 @@ export function makeDrain({ plan, context, regions, longs }: World): Drain {
       delta = regions.delta;
       // Not the last bytes of a window: a step must not go beyond.
       const rest = regions.i32[window].length * 4 - STEP - ((regionLow + delta) | 0);
-      regionBytes = !roomy ? 0 : regions.bytes < rest ? regions.bytes : rest;
+      regionBytes = regions.bytes < rest ? regions.bytes : rest;
     },
     take(low, high, length, frame) {
       const bytes = (length - NET_HDR_BYTES) | 0;
@@ -74,7 +74,8 @@ export function makeDrain({ plan, context, regions, longs }: World): Drain {
       const at = (low + delta) | 0;
       if (
         high !== regionHigh ||
-        (bytes - MIN_FRAME_LENGTH) >>> 0 > span ||
+        bytes < MIN_FRAME_LENGTH ||
+        bytes > most ||
         into < 0 ||
         into > ((regionBytes - length) | 0) ||
         (at & 3) !== 0

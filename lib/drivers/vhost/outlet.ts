@@ -1,4 +1,5 @@
 /** The careful way out: a packet into any chains of buffers. Data half. */
+import type { Burst } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { CHAIN, type Chain } from './chain.ts';
 import { makeScatter, NOT_MAPPED } from './scatter.ts';
@@ -10,7 +11,7 @@ export const OUTLET = { chain: -1, address: -2, tooSmall: -3 } as const;
 export interface Outlet {
   /** Bytes that are still to be written, the header's among them. */
   left(): number;
-  begin(frame: number, length: number): void;
+  begin(burst: Burst, at: number, length: number): void;
   /**
    * Writes what is left into the buffers of `chain`; returns how many bytes that took, or one of `OUTLET`. With mergeable
    * buffers (§5.1.6.3) a chain need not be large enough.

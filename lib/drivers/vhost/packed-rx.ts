@@ -1,10 +1,11 @@
 /** Packed rings: what the guest transmits, and we receive. Data half. */
 import { indexAccess, storeFence } from '../../arena/order.ts';
-import { type Burst, RX } from '../../queue.ts';
+import { segmentsOf } from '../../arena/segments.ts';
+import { type Burst, MORE, RX } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { ASIDE, BLOCK, MAX_ASIDE, RING_F, VHOST_RX } from './block.ts';
 import { makeDrain } from './drain.ts';
-import { makeIntake } from './intake.ts';
+import { makeIntake, STAYS } from './intake.ts';
 import { BOTH, INDIRECT, makePackedRing, NEXT, WRITE } from './packed-ring.ts';
 import type { RxRing } from './rings.ts';
 import { fail, type World } from './world.ts';
@@ -12,15 +13,21 @@ import { fail, type World } from './world.ts';
 /** Descriptors with any of these are not one buffer for the device to read. */
 const NOT_PLAIN = NEXT | WRITE | INDIRECT;
 
+// Not read off its module where packets are: an import is a live binding.
+const more = MORE;
+
 /** Makes the packed half of an rx queue. */
 export function makePackedRx(world: World): RxRing {
-  const { context, count, block } = world;
+  const { plan, context, count, block } = world;
   const { stack } = context;
   const { load } = indexAccess();
   const ring = makePackedRing(world);
   const drain = makeDrain(world);
   const intake = makeIntake(world);
+  const several = segmentsOf(plan.maxLength, stack.room) > 1;
   let enabled = false;
+  /** Entries of the burst at hand that are not the first of their packet. */
+  let extra = 0;
 
   /** Ends the chain at hand, and gives it back. False when the ring is broken. */
   function giveBack(): boolean {
@@ -29,12 +36,14 @@ export function makePackedRx(world: World): RxRing {
     return false;
   }
 
-  /** Takes the next packet, whatever its buffers look like; returns its length, 0 when it is none, -1 when the ring is broken. */
-  function slow(frame: number): number {
+  /** Takes the next packet, whatever its buffers look like: see `Intake.take`; -1 also when the ring is broken. */
+  function slow(burst: Burst, kept: number, frames: number): number {
     ring.chain.start(ring.last);
-    const length = intake.take(ring.chain, frame);
+    const n = intake.take(ring.chain, burst, kept, frames);
     drain.remember();
-    return giveBack() ? length : -1;
+    if (n === STAYS || !giveBack()) return -1;
+    if (n > 1) extra = (extra + n - 1) | 0;
+    return n;
   }
 
   /**
@@ -74,19 +83,19 @@ export function makePackedRx(world: World): RxRing {
     return taken;
   }
 
-  /** Takes up to `n` buffers off the ring; returns how many of them were packets. */
-  function takeAll(burst: Burst, n: number): number {
-    const { offsets, lengths } = burst;
+  /** Takes up to `n` buffers off the ring into the first `frames` entries; returns how many of these it used. */
+  function takeAll(burst: Burst, n: number, frames: number): number {
     let kept = 0;
     for (let i = 0; i < n; i = (i + 1) | 0) {
-      const plain = takePlain(burst, kept, (n - i) | 0);
+      const left = (n - i) | 0;
+      const room = (frames - kept) | 0;
+      const plain = takePlain(burst, kept, left < room ? left : room);
       kept = (kept + plain) | 0;
       i = (i + plain) | 0;
-      if (i >= n || ring.peek() === 0) break;
-      const got = slow(offsets[kept]);
+      if (i >= n || kept >= frames || ring.peek() === 0) break;
+      const got = slow(burst, kept, frames);
       if (got < 0) break;
-      lengths[kept] = got;
-      if (got > 0) kept = (kept + 1) | 0;
+      kept = (kept + got) | 0;
     }
     return kept;
   }
@@ -112,17 +121,20 @@ export function makePackedRx(world: World): RxRing {
       const most = burst.size < MAX_ASIDE ? burst.size : MAX_ASIDE;
       let kept = 0;
       if (enabled) {
-        const n = stack.take(burst.offsets, 0, most);
-        kept = takeAll(burst, n);
-        if (kept < n) stack.give(burst.offsets, kept, n);
+        const frames = stack.take(burst.offsets, 0, most);
+        extra = 0;
+        kept = takeAll(burst, several ? most : frames, frames);
+        if (kept < frames) stack.give(burst.offsets, kept, frames);
       } else discard(most);
       ring.interrupt(ring.publish());
       const { lengths } = burst;
       let bytes = 0;
       for (let i = 0; i < kept; i = (i + 1) | 0) bytes = (bytes + lengths[i]) | 0;
       burst.count = kept;
-      count(RX.packets, kept);
-      count(RX.bytes, bytes);
+      count(RX.packets, (kept - extra) | 0);
+      // Each of those has the next one before it, whose length says so.
+      count(RX.bytes, (bytes - Math.imul(extra, more)) | 0);
+      if (extra > 0) count(RX.extra_frames, extra);
       return kept;
     },
     arm() {

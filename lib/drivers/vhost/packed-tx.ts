@@ -1,13 +1,13 @@
 /** Packed rings: what we transmit, and the guest receives. Data half. */
 import { indexAccess } from '../../arena/order.ts';
-import { MIN_FRAME_LENGTH, TX } from '../../queue.ts';
+import { type Burst, MIN_FRAME_LENGTH, TX } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
-import { ASIDE, BLOCK, MAX_ASIDE, RING_F } from './block.ts';
+import { ASIDE, BLOCK, MAX_ASIDE, RING_F, VHOST_TX } from './block.ts';
 import { makeFill } from './fill.ts';
 import { BOTH, INDIRECT, makePackedRing, NEXT, type PackedRing, WRITE } from './packed-ring.ts';
-import { makeRefuse } from './refuse.ts';
 import type { Buffers, TxRing } from './rings.ts';
 import { makeSender, SENT } from './sender.ts';
+import { makeUnusual } from './unusual.ts';
 import { fail, type World } from './world.ts';
 
 /** What of a descriptor's flags matters: one buffer for the device to write has WRITE alone. */
@@ -59,8 +59,9 @@ export function makePackedTx(world: World): TxRing {
   const fill = makeFill(world);
   const buffers = packedBuffers(world, ring);
   const sender = makeSender(world, buffers);
-  const span = plan.maxLength - MIN_FRAME_LENGTH;
-  const refuse = makeRefuse(count);
+  const { frameSize } = context.pool;
+  const span = (plan.maxLength < frameSize ? plan.maxLength : frameSize) - MIN_FRAME_LENGTH;
+  const unusual = makeUnusual(plan, context, count);
   let enabled = false;
   let mergeable = false;
   /** Used descriptors since the last interrupt. */
@@ -70,11 +71,26 @@ export function makePackedTx(world: World): TxRing {
   let extra = 0;
   let sum = 0;
 
-  function slow(frame: number, length: number): number {
+  /** Sends the packet of `length` bytes in entries [i, stop), whatever the guest's buffers look like. False when that must wait. */
+  function slow(burst: Burst, i: number, stop: number, length: number): boolean {
     buffers.commit();
-    const sent = sender.send(frame, length, mergeable);
+    const sent = sender.send(burst, i, length, mergeable);
     fill.remember();
-    return sent;
+    if (sent === SENT.refused) {
+      count(VHOST_TX.no_buffer, (stop - i) | 0);
+      failed = (failed + stop - i) | 0;
+    } else if (sent === SENT.yes) sum = (sum + length) | 0;
+    return sent !== SENT.full;
+  }
+
+  /** As `slow`, for a packet of several segments, or one that may not pass. */
+  function sendUnusual(burst: Burst, i: number, to: number): boolean {
+    const length = unusual.judge(burst.lengths, i, to);
+    const { stop } = unusual;
+    if (length < 0) failed = (failed + stop - i) | 0;
+    else if (ring.peek() === 0 || !slow(burst, i, stop, length)) return false;
+    extra = (extra + stop - i - 1) | 0;
+    return true;
   }
 
   /**
@@ -116,27 +132,17 @@ export function makePackedTx(world: World): TxRing {
   }
 
   /** Sends frames [from, to); returns the first one that was not accepted. */
-  function sendAll(offsets: Int32Array, lengths: Int32Array, from: number, to: number): number {
+  function sendAll(burst: Burst, from: number, to: number): number {
+    const { offsets, lengths } = burst;
     let i = from;
     for (; i < to; i = (i + 1) | 0) {
       i = sendPlain(offsets, lengths, i, to);
       if (i >= to) break;
       const length = lengths[i];
       if ((length - MIN_FRAME_LENGTH) >>> 0 > span) {
-        const end = refuse(lengths, i, to);
-        extra = (extra + end - i) | 0;
-        failed = (failed + end - i + 1) | 0;
-        i = end;
-        continue;
-      }
-      if (ring.peek() === 0) break;
-      const sent = slow(offsets[i], length);
-      if (sent === SENT.full) break;
-      if (sent === SENT.refused) {
-        failed = (failed + 1) | 0;
-        continue;
-      }
-      sum = (sum + length) | 0;
+        if (!sendUnusual(burst, i, to)) break;
+        i = (unusual.stop - 1) | 0;
+      } else if (ring.peek() === 0 || !slow(burst, i, (i + 1) | 0, length)) break;
     }
     return i;
   }
@@ -150,12 +156,13 @@ export function makePackedTx(world: World): TxRing {
       unseen = 0;
       ring.attach();
     },
-    transmit({ offsets, lengths }, from, to) {
+    transmit(burst, from, to) {
       if (!enabled || block[BLOCK.broken] !== 0) return 0;
       failed = 0;
       extra = 0;
       sum = 0;
-      const stop = sendAll(offsets, lengths, from, to < lengths.length ? to : lengths.length);
+      const { offsets, lengths } = burst;
+      const stop = sendAll(burst, from, to < lengths.length ? to : lengths.length);
       unseen = (unseen + ring.publish()) | 0;
       const n = (stop - from) | 0;
       if (n <= 0) return 0;

@@ -29,7 +29,7 @@ export const regionsFit = (regions: readonly PeerRegion[]): boolean => cutRegion
 const low = (n: number): number => (n % CUT) | 0;
 const high = (n: number): number => Math.floor(n / CUT);
 
-function flagsOf({ packed, features, enabled, log, inflight }: RingSetup): number {
+function flagsOf({ packed, features, enabled, log, inflight, kick }: RingSetup): number {
   const bits: readonly (readonly [boolean, number])[] = [
     [packed, RING_F.packed],
     [hasFeature(features, 'MRG_RXBUF'), RING_F.mergeable],
@@ -39,6 +39,7 @@ function flagsOf({ packed, features, enabled, log, inflight }: RingSetup): numbe
     [enabled, RING_F.enabled],
     [log !== undefined, RING_F.log],
     [inflight !== undefined, RING_F.inflight],
+    [kick < 0, RING_F.polled],
   ];
   return bits.reduce((flags, [set, bit]) => (set ? flags | bit : flags), 0);
 }
@@ -46,8 +47,9 @@ function flagsOf({ packed, features, enabled, log, inflight }: RingSetup): numbe
 /** Writes the block at arena offset `block`. `used` is the index of the next used element. */
 export function programRing(memory: SharedArrayBuffer, block: number, ring: RingSetup, used: number): void {
   const words = new Int32Array(memory, block, BLOCK.words);
-  const { wanted, seen } = BLOCK;
-  for (let i = 0; i < BLOCK.words; i++) if (i !== wanted && i !== seen) words[i] = 0;
+  const { wanted, seen, rarp, rarpMac } = BLOCK;
+  const kept: readonly number[] = [wanted, seen, rarp, rarpMac, rarpMac + 1];
+  for (let i = 0; i < BLOCK.words; i++) if (!kept.includes(i)) words[i] = 0;
   words[BLOCK.flags] = flagsOf(ring);
   words[BLOCK.size] = ring.size;
   words[BLOCK.call] = ring.call;

@@ -3,10 +3,12 @@
  * A queue does nothing while its gate is closed; when it opens, the ring is what the block says (`block.ts`).
  */
 import { isOpen } from '../../arena/gate.ts';
+import { segmentsOf } from '../../arena/segments.ts';
 import type { QueueContext, QueuePlan, RxQueue, TxQueue } from '../../queue.ts';
 import { BLOCK, RING_F } from './block.ts';
 import { makePackedRx } from './packed-rx.ts';
 import { makePackedTx } from './packed-tx.ts';
+import { makeRarp } from './rarp.ts';
 import { makeSplitRx } from './split-rx.ts';
 import { makeSplitTx } from './split-tx.ts';
 import { warmUpWith } from './warm-up.ts';
@@ -46,6 +48,7 @@ function makeLook(block: Int32Array, attach: (packed: boolean) => void): { kind:
 export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const world = makeWorld(plan, context);
   const { block, regions } = world;
+  const rarp = makeRarp(world);
   const split = makeSplitRx(world);
   const packed = makePackedRx(world);
   const gate = makeLook(block, (isPacked) => {
@@ -53,9 +56,14 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     (isPacked ? packed : split).attach();
   });
   return {
-    fd: plan.fd,
+    // A ring that is only polled (vhost-user.rst, SET_VRING_KICK without an fd) has nothing to wait for.
+    get fd() {
+      return gate.kind !== KIND.closed && (block[BLOCK.flags] & RING_F.polled) !== 0 ? -1 : plan.fd;
+    },
     patient: false,
+    segments: segmentsOf(plan.maxLength, context.stack.room) > 1,
     receive(burst) {
+      if (block[BLOCK.rarp] !== 0) return rarp(burst);
       if (block[BLOCK.wanted] !== gate.seen) gate.look();
       if (gate.kind === KIND.split) return split.receive(burst);
       if (gate.kind === KIND.packed) return packed.receive(burst);

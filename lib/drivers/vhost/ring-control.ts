@@ -102,6 +102,22 @@ export class RingControl {
     if (this.place !== undefined && !this.told) this.run(this.setup);
   }
 
+  /** Has the worker deliver a reverse ARP from `mac`, as if the guest had sent it. */
+  rarp(mac: Uint8Array): void {
+    const { place } = this;
+    if (place === undefined) return;
+    const words = new Int32Array(2);
+    new Uint8Array(words.buffer).set(mac.subarray(0, 6));
+    place.words.set(words, BLOCK.rarpMac);
+    Atomics.store(place.words, BLOCK.rarp, 1);
+    this.wake();
+  }
+
+  /** True while the port has a queue for it. */
+  get attached(): boolean {
+    return this.place !== undefined;
+  }
+
   /** Why the worker has stopped the ring, once. */
   failure(): string | undefined {
     const reason = this.place?.words[BLOCK.broken] ?? BROKEN.none;

@@ -1,4 +1,5 @@
 /** One packet into a guest's buffers: a header of ours, then its bytes. Data half. */
+import { type Burst, MORE } from '../../queue.ts';
 import { NET_HDR, NET_HDR_BYTES } from '../../virtio/net.ts';
 import { BLOCK, RING_F } from './block.ts';
 import { copyBytes } from './copy.ts';
@@ -14,8 +15,8 @@ export interface Scatter {
   left: number;
   /** True until something was written. */
   untouched(): boolean;
-  /** The packet of `length` bytes at arena offset `frame` comes next. */
-  begin(frame: number, length: number): void;
+  /** The packet of `length` bytes in entry `at` of a burst comes next; it may go on in those that follow. */
+  begin(burst: Burst, at: number, length: number): void;
   /**
    * Writes as much of the packet as fits into the buffer of `length` (unsigned) bytes at a guest address. Returns how
    * many bytes that were, or `NOT_MAPPED` or `NO_BYTES`.
@@ -35,7 +36,12 @@ export function makeScatter(world: World): Scatter {
   // Where the two bytes of num_buffers went: the header may be spread over any descriptors.
   const at = new Int32Array(2);
   const window = new Int32Array(2);
-  let frame = 0;
+  // The entry at hand, where its next byte is, and how many are left of it.
+  let offsets: Int32Array = header;
+  let lengths: Int32Array = header;
+  let entry = 0;
+  let from = 0;
+  let rest = 0;
   let written = 0;
 
   function put(length: number): void {
@@ -52,16 +58,32 @@ export function makeScatter(world: World): Scatter {
       written = (written + 1) | 0;
       to = (to + 1) | 0;
     }
-    const rest = (length - n) | 0;
-    copyBytes(to8, to32, to, bytes, words, (frame + written - NET_HDR_BYTES) | 0, rest);
-    written = (written + rest) | 0;
+    written = (written + length - n) | 0;
+    // Each turn ends a frame or the bytes.
+    for (let left = (length - n) | 0; left > 0; ) {
+      if (rest === 0) enter((entry + 1) | 0);
+      const some = left < rest ? left : rest;
+      copyBytes(to8, to32, to, bytes, words, from, some);
+      to = (to + some) | 0;
+      from = (from + some) | 0;
+      rest = (rest - some) | 0;
+      left = (left - some) | 0;
+    }
+  }
+
+  function enter(next: number): void {
+    entry = next;
+    from = offsets[next];
+    rest = lengths[next] & ~MORE;
   }
 
   const scatter: Scatter = {
     left: 0,
     untouched: () => written === 0,
-    begin(offset, length) {
-      frame = offset;
+    begin(burst, at, length) {
+      offsets = burst.offsets;
+      lengths = burst.lengths;
+      enter(at);
       written = 0;
       scatter.left = (length + NET_HDR_BYTES) | 0;
     },

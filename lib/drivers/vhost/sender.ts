@@ -1,15 +1,16 @@
 /** The careful way out of one packet: through any buffers that the ring has next. Data half. */
+import type { Burst } from '../../queue.ts';
 import { VHOST_TX } from './block.ts';
 import { makeOutlet, OUTLET } from './outlet.ts';
 import type { Buffers } from './rings.ts';
 import type { World } from './world.ts';
 
-/** What became of a packet: it was sent; it cannot be, and was counted; there are not enough buffers now. */
+/** What became of a packet: it was sent; the guest's buffers cannot hold it; there are not enough of them now. */
 export const SENT = { yes: 1, refused: 0, full: -1 } as const;
 
 export interface Sender {
-  /** Sends the packet of `length` bytes at arena offset `frame`. */
-  send(frame: number, length: number, mergeable: boolean): number;
+  /** Sends the packet of `length` bytes from entry `at` of a burst on. */
+  send(burst: Burst, at: number, length: number, mergeable: boolean): number;
 }
 
 /** Makes it. */
@@ -19,14 +20,13 @@ export function makeSender(world: World, buffers: Buffers): Sender {
 
   function refuse(): number {
     buffers.release();
-    count(VHOST_TX.no_buffer, 1);
     return SENT.refused;
   }
 
   return {
-    send(frame, length, mergeable) {
+    send(burst, at, length, mergeable) {
       let taken = 0;
-      outlet.begin(frame, length);
+      outlet.begin(burst, at, length);
       // Each turn takes a buffer off the ring.
       while (outlet.left() > 0) {
         if (!buffers.open()) {
@@ -41,7 +41,7 @@ export function makeSender(world: World, buffers: Buffers): Sender {
           buffers.waste();
           count(got === OUTLET.address ? VHOST_TX.address : VHOST_TX.chain, 1);
           taken = 0;
-          outlet.begin(frame, length);
+          outlet.begin(burst, at, length);
           continue;
         }
         if (!buffers.keep(got)) return refuse();

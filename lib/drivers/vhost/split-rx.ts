@@ -1,6 +1,7 @@
 /** Split rings: what the guest transmits, and we receive. Data half. */
 import { storeFence } from '../../arena/order.ts';
-import { type Burst, RX } from '../../queue.ts';
+import { segmentsOf } from '../../arena/segments.ts';
+import { type Burst, MORE, RX } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { DESC_F } from '../../virtio/ring.ts';
 import { BLOCK, BROKEN, RING_F, VHOST_RX } from './block.ts';
@@ -13,30 +14,38 @@ import { fail, type World } from './world.ts';
 /** Descriptors with any of these are not one buffer for the device to read. */
 const NOT_PLAIN = DESC_F.NEXT | DESC_F.WRITE | DESC_F.INDIRECT;
 
+// Not read off its module where packets are: an import is a live binding.
+const more = MORE;
+
 /** Makes the split half of an rx queue. */
 export function makeSplitRx(world: World): RxRing {
-  const { context, count, block } = world;
+  const { plan, context, count, block } = world;
   const { stack } = context;
   const ring = makeSplitRing(world);
   const drain = makeDrain(world);
   const intake = makeIntake(world);
+  const several = segmentsOf(plan.maxLength, stack.room) > 1;
   let enabled = false;
+  /** Entries of the burst at hand that are not the first of their packet. */
+  let extra = 0;
 
-  /** Takes the packet of `head` into the frame at `frame`, whatever its buffers look like; returns its length, or 0. */
-  function slow(head: number, frame: number): number {
+  /** Takes the packet of `head`, whatever its buffers look like: see `Intake.take`. */
+  function slow(head: number, burst: Burst, kept: number, frames: number): number {
     ring.chain.start(head);
-    const length = intake.take(ring.chain, frame);
+    const n = intake.take(ring.chain, burst, kept, frames);
     drain.remember();
-    return length;
+    if (n > 1) extra = (extra + n - 1) | 0;
+    return n;
   }
 
-  /** Takes `n` buffers off the ring, as far as they can be believed; returns how many of them were packets. */
-  function takeAll({ offsets, lengths }: Burst, n: number): number {
+  /** Takes `n` buffers off the ring, as far as they can be believed, into the first `frames` entries; returns how many it used. */
+  function takeAll(burst: Burst, n: number, frames: number): number {
+    const { offsets, lengths } = burst;
     const { desc32, desc, avail16, avail, used32, used, last, next, size } = ring;
     const mask = size - 1;
     let kept = 0;
     let i = 0;
-    for (; i < n; i = (i + 1) | 0) {
+    for (; i < n && kept < frames; i = (i + 1) | 0) {
       const head = avail16[(avail + ((last + i) & mask)) | 0];
       if (head >= size) {
         fail(world, BROKEN.head);
@@ -54,9 +63,9 @@ export function makeSplitRx(world: World): RxRing {
         lengths[kept] = (length - NET_HDR_BYTES) | 0;
         kept = (kept + 1) | 0;
       } else {
-        const got = slow(head, frame);
-        lengths[kept] = got;
-        if (got > 0) kept = (kept + 1) | 0;
+        const got = slow(head, burst, kept, frames);
+        if (got < 0) break;
+        kept = (kept + got) | 0;
       }
       const element = (used + (((next + i) & mask) << 1)) | 0;
       used32[element] = head;
@@ -93,17 +102,20 @@ export function makeSplitRx(world: World): RxRing {
       if (n > burst.size) n = burst.size;
       let kept = 0;
       if (enabled) {
-        n = stack.take(burst.offsets, 0, n);
-        kept = takeAll(burst, n);
-        if (kept < n) stack.give(burst.offsets, kept, n);
+        const frames = stack.take(burst.offsets, 0, several ? burst.size : n);
+        extra = 0;
+        kept = takeAll(burst, n, frames);
+        if (kept < frames) stack.give(burst.offsets, kept, frames);
       } else discard(n);
       ring.interrupt(ring.publish());
       const { lengths } = burst;
       let bytes = 0;
       for (let i = 0; i < kept; i = (i + 1) | 0) bytes = (bytes + lengths[i]) | 0;
       burst.count = kept;
-      count(RX.packets, kept);
-      count(RX.bytes, bytes);
+      count(RX.packets, (kept - extra) | 0);
+      // Each of those has the next one before it, whose length says so.
+      count(RX.bytes, (bytes - Math.imul(extra, more)) | 0);
+      if (extra > 0) count(RX.extra_frames, extra);
       return kept;
     },
     arm() {

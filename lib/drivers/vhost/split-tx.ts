@@ -1,13 +1,13 @@
 /** Split rings: what we transmit, and the guest receives. Data half. */
-import { MIN_FRAME_LENGTH, TX } from '../../queue.ts';
+import { type Burst, MIN_FRAME_LENGTH, TX } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { DESC_F } from '../../virtio/ring.ts';
-import { BLOCK, BROKEN, MAX_ASIDE, RING_F } from './block.ts';
+import { BLOCK, BROKEN, MAX_ASIDE, RING_F, VHOST_TX } from './block.ts';
 import { makeFill } from './fill.ts';
-import { makeRefuse } from './refuse.ts';
 import type { Buffers, TxRing } from './rings.ts';
 import { makeSender, SENT } from './sender.ts';
 import { makeSplitRing, type SplitRing } from './split-ring.ts';
+import { makeUnusual } from './unusual.ts';
 import { fail, type World } from './world.ts';
 
 /** What of a descriptor's flags matters: one buffer for the device to write has WRITE alone. */
@@ -59,8 +59,9 @@ export function makeSplitTx(world: World): TxRing {
     world,
     splitBuffers(ring, () => available),
   );
-  const span = plan.maxLength - MIN_FRAME_LENGTH;
-  const refuse = makeRefuse(count);
+  const { frameSize } = context.pool;
+  const span = (plan.maxLength < frameSize ? plan.maxLength : frameSize) - MIN_FRAME_LENGTH;
+  const unusual = makeUnusual(plan, context, count);
   let enabled = false;
   let mergeable = false;
   /** Used elements since the last interrupt. */
@@ -70,14 +71,30 @@ export function makeSplitTx(world: World): TxRing {
   let extra = 0;
   let sum = 0;
 
-  function slow(frame: number, length: number): number {
-    const sent = sender.send(frame, length, mergeable);
+  /** Sends the packet of `length` bytes in entries [i, stop), whatever the guest's buffers look like. False when that must wait. */
+  function slow(burst: Burst, i: number, stop: number, length: number): boolean {
+    const sent = sender.send(burst, i, length, mergeable);
     fill.remember();
-    return sent;
+    if (sent === SENT.refused) {
+      count(VHOST_TX.no_buffer, (stop - i) | 0);
+      failed = (failed + stop - i) | 0;
+    } else if (sent === SENT.yes) sum = (sum + length) | 0;
+    return sent !== SENT.full;
+  }
+
+  /** As `slow`, for a packet of several segments, or one that may not pass. */
+  function sendUnusual(burst: Burst, i: number, to: number): boolean {
+    const length = unusual.judge(burst.lengths, i, to);
+    const { stop } = unusual;
+    if (length < 0) failed = (failed + stop - i) | 0;
+    else if (ring.taken >= available || !slow(burst, i, stop, length)) return false;
+    extra = (extra + stop - i - 1) | 0;
+    return true;
   }
 
   /** Sends frames [from, to); returns the first one that was not accepted. */
-  function sendAll(offsets: Int32Array, lengths: Int32Array, from: number, to: number): number {
+  function sendAll(burst: Burst, from: number, to: number): number {
+    const { offsets, lengths } = burst;
     const { desc32, desc, avail16, avail, used32, used, last, next, size } = ring;
     const mask = size - 1;
     const most = available;
@@ -85,10 +102,8 @@ export function makeSplitTx(world: World): TxRing {
     for (; i < to; i = (i + 1) | 0) {
       const length = lengths[i];
       if ((length - MIN_FRAME_LENGTH) >>> 0 > span) {
-        const end = refuse(lengths, i, to);
-        extra = (extra + end - i) | 0;
-        failed = (failed + end - i + 1) | 0;
-        i = end;
+        if (!sendUnusual(burst, i, to)) break;
+        i = (unusual.stop - 1) | 0;
         continue;
       }
       const { taken } = ring;
@@ -107,15 +122,8 @@ export function makeSplitTx(world: World): TxRing {
         used32[element] = head;
         used32[(element + 1) | 0] = (length + NET_HDR_BYTES) | 0;
         ring.taken = (taken + 1) | 0;
-      } else {
-        const sent = slow(offsets[i], length);
-        if (sent === SENT.full) break;
-        if (sent === SENT.refused) {
-          failed = (failed + 1) | 0;
-          continue;
-        }
-      }
-      sum = (sum + length) | 0;
+        sum = (sum + length) | 0;
+      } else if (!slow(burst, i, (i + 1) | 0, length)) break;
     }
     return i;
   }
@@ -129,7 +137,7 @@ export function makeSplitTx(world: World): TxRing {
       unseen = 0;
       ring.attach();
     },
-    transmit({ offsets, lengths }, from, to) {
+    transmit(burst, from, to) {
       if (!enabled || block[BLOCK.broken] !== 0) return 0;
       available = ring.pending();
       if (available > ring.size) {
@@ -139,7 +147,8 @@ export function makeSplitTx(world: World): TxRing {
       failed = 0;
       extra = 0;
       sum = 0;
-      const stop = sendAll(offsets, lengths, from, to < lengths.length ? to : lengths.length);
+      const { offsets, lengths } = burst;
+      const stop = sendAll(burst, from, to < lengths.length ? to : lengths.length);
       unseen = (unseen + ring.publish()) | 0;
       const n = (stop - from) | 0;
       if (n <= 0) return 0;

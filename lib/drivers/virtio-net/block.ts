@@ -3,6 +3,7 @@
  * that works on it: another one goes on from there, and the main thread reads from it which frames the device has.
  */
 import { GATE } from '../../arena/gate.ts';
+import { MAX_SEGMENTS } from '../../queue.ts';
 
 /** Words of a block. The worker writes the first line, the main thread the second (but for the gate's `seen`). */
 export const BLOCK = {
@@ -19,8 +20,9 @@ export const BLOCK = {
   pendingWord: 5,
   /** The gate's word that the worker may go through with, or `SHUT`. */
   passed: 6,
-  /** rx: buffers still to come of a packet that is being dropped. */
-  dropping: 7,
+  /** tx: not 0 when the main thread wants the announcement sent; and id + 1 of the buffer that it is under way in. */
+  announce: 12,
+  announced: 13,
   /** IN_ORDER, rx: id + 1 of the last buffer of a batch that is being taken, or 0, and its length. */
   batchEnd: 8,
   batchLength: 9,
@@ -36,8 +38,15 @@ export const BLOCK = {
   first: 32,
 } as const;
 
-/** Bytes of a block for a ring of `size`. */
-export const blockBytes = (size: number): number => (BLOCK.first + size * 2) * 4;
+/** Words per id of a tx queue with packets of several frames: how many it has besides the first, and where they are. */
+export const CHAIN_WORDS = MAX_SEGMENTS;
+
+/**
+ * Bytes of a block for a ring of `size`. With `several`: behind it the frames of each id besides its first, and the address
+ * of its table as the device knows it, two words.
+ */
+export const blockBytes = (size: number, several = false): number =>
+  (BLOCK.first + size * 2 + (several ? size * (CHAIN_WORDS + 2) : 0)) * 4;
 
 /** `passed` of a queue whose gate is closed, or which has stopped: a gate's word that never comes. */
 export const SHUT = -2;
@@ -60,15 +69,21 @@ export interface Block {
   readonly order: Int32Array;
   /** Arena offset of the buffer of each id, 0 when it has none. */
   readonly owner: Int32Array;
+  /** With `several`; else empty. See `blockBytes`. */
+  readonly chains: Int32Array;
+  readonly tableAt: Int32Array;
 }
 
 /** The block at arena offset `at`. */
-export function openBlock(memory: SharedArrayBuffer, at: number, size: number): Block {
-  const tables = at + BLOCK.first * 4;
+export function openBlock(memory: SharedArrayBuffer, at: number, size: number, several = false): Block {
+  const lists = at + BLOCK.first * 4;
+  const ids = several ? size : 0;
   return {
     words: new Int32Array(memory, at, BLOCK.first),
-    order: new Int32Array(memory, tables, size),
-    owner: new Int32Array(memory, tables + size * 4, size),
+    order: new Int32Array(memory, lists, size),
+    owner: new Int32Array(memory, lists + size * 4, size),
+    chains: new Int32Array(memory, lists + size * 8, ids * CHAIN_WORDS),
+    tableAt: new Int32Array(memory, lists + size * 8 + ids * CHAIN_WORDS * 4, ids * 2),
   };
 }
 
@@ -89,13 +104,37 @@ export function mendBlock(block: Block, size: number, packed: boolean): void {
   const free = size - inFlightOf(block, size, packed);
   const at = block.words[BLOCK.available];
   const first = packed ? at & 0x7fff : at & (size - 1);
-  for (let i = 0; i < free; i++) block.owner[block.order[(first + i) % size]] = 0;
+  for (let i = 0; i < free; i++) {
+    const id = block.order[(first + i) % size];
+    block.owner[id] = 0;
+    if (block.chains.length > 0) block.chains[id * CHAIN_WORDS] = 0;
+  }
+}
+
+/** Calls `take` with each frame that the device has, and forgets them. After `mendBlock`. */
+export function takeFrames({ owner, chains }: Block, take: (offset: number) => void): void {
+  for (let id = 0; id < owner.length; id++) {
+    if (owner[id] !== 0) take(owner[id]);
+    owner[id] = 0;
+    if (chains.length === 0) continue;
+    const at = id * CHAIN_WORDS;
+    for (let i = 1; i <= chains[at]; i++) take(chains[at + i]);
+    chains[at] = 0;
+  }
 }
 
 /** Offsets of the frames that the device has. Only while no worker runs the queue. */
-export function heldFrames(memory: SharedArrayBuffer, at: number, size: number, packed: boolean): number[] {
-  const { words, order, owner } = openBlock(memory, at, size);
-  const copy = { words, order, owner: owner.slice() };
+export function heldFrames(
+  memory: SharedArrayBuffer,
+  at: number,
+  size: number,
+  packed: boolean,
+  several = false,
+): number[] {
+  const block = openBlock(memory, at, size, several);
+  const copy = { ...block, owner: block.owner.slice(), chains: block.chains.slice() };
   mendBlock(copy, size, packed);
-  return [...copy.owner].filter((offset) => offset !== 0);
+  const held: number[] = [];
+  takeFrames(copy, (offset) => held.push(offset));
+  return held;
 }

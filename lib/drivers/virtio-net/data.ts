@@ -16,6 +16,11 @@ export type VirtioQueueData = Readonly<{
   /** rx: packets may come in several buffers (MRG_RXBUF), or without their checksum (GUEST_CSUM). */
   mergeable: number;
   checksum: number;
+  /** tx: arena offset of tables for packets of several frames, `MAX_SEGMENTS` descriptors per id, or 0. */
+  tables: number;
+  /** tx: the device's address of an announcement, header and all. It is no frame, and none of the counters knows it. */
+  announceLow: number;
+  announceHigh: number;
   /** Table of the frames' addresses, or 0: see `VirtioDevio.frameAddresses`. */
   frameAddresses: number;
   /** How to notify the device: see `Notifier`; `position` says that the queue's position goes with it (NOTIFICATION_DATA). */

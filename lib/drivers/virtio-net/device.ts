@@ -7,6 +7,7 @@ import { IOMMU_API, NOMMU_API } from '../../pci/devio.ts';
 import { L2_OVERHEAD, macOf, times } from '../../pktio/memory-port.ts';
 import { Port } from '../../pktio/port.ts';
 import type { Capability, Counters, LinkInfo, PortConfig, PortDevice, PortEvents, Queues } from '../../pktio/types.ts';
+import { MAX_SEGMENTS } from '../../queue.ts';
 import { featureNames, hasFeature } from '../../virtio/features.ts';
 import { controlQueue, NET_DEVICE_ID, NET_HDR_BYTES, receiveQueue, transmitQueue } from '../../virtio/net.ts';
 import { MODERN_DEVICE_ID, TRANSITIONAL_NET, VIRTIO_VENDOR } from '../../virtio/pci/regs.ts';
@@ -74,9 +75,11 @@ export class VirtioNetDevice implements PortDevice {
     this.most = parts.most;
     this.net = parts.introduced.config;
     this.control = new Control(name, devio, limits.commandMs);
+    // As many pairs as were asked for: else the device has more than one would think.
+    const pairs = Math.min(Number(devio.wishes.queues ?? 1), this.most.pairs);
     this.defaults = {
-      rxQueues: 1,
-      txQueues: 1,
+      rxQueues: pairs,
+      txQueues: pairs,
       rxRing: Math.min(RING, this.most.rx),
       txRing: Math.min(RING, this.most.tx),
       mtu: this.net.mtu ?? 1500,
@@ -90,6 +93,11 @@ export class VirtioNetDevice implements PortDevice {
     return hasFeature(this.introduced.features, name);
   }
 
+  /** A packet may come in as many buffers, and be sent in as many. */
+  private get segments(): number {
+    return this.has('MRG_RXBUF') && this.has('INDIRECT_DESC') ? MAX_SEGMENTS : 1;
+  }
+
   get capability(): Capability {
     const queues = { min: 1, max: this.most.pairs };
     return {
@@ -98,7 +106,7 @@ export class VirtioNetDevice implements PortDevice {
       rxRing: { min: Math.min(64, this.most.rx), max: this.most.rx },
       txRing: { min: Math.min(64, this.most.tx), max: this.most.tx },
       mtu: { min: 68, max: this.net.mtu ?? 65_000 },
-      segments: 1,
+      segments: this.segments,
       setMac: this.has('CTRL_MAC_ADDR') || this.has('CTRL_RX'),
       setPromiscuous: this.has('CTRL_RX'),
       interrupts: true,
@@ -133,7 +141,8 @@ export class VirtioNetDevice implements PortDevice {
     await this.prepare();
     const interrupts = this.devio.transport.interrupts(times(config.rxQueues, receiveQueue));
     const wake = () => this.events?.wake();
-    const queues = new QueueSet(this.devio, { port: this.name, features, config, interrupts, wake });
+    const several = config.mtu + L2_OVERHEAD > this.frameRoom(1);
+    const queues = new QueueSet(this.devio, { port: this.name, features, config, several, interrupts, wake });
     this.queues = queues;
     const pairs = this.pairs;
     const sizes = await Promise.all([
@@ -243,19 +252,26 @@ export class VirtioNetDevice implements PortDevice {
     }
   }
 
+  /** Bytes of a packet in `frames` frames: its header is in the first. */
+  private frameRoom(frames: number): number {
+    const { frameSize, headroom } = this.devio.frames.plan;
+    return (frameSize - headroom) * frames - NET_HDR_BYTES;
+  }
+
   /** The header goes before the packet, into the same frame. */
   private checkFrames({ mtu, rxQueues, rxRing }: PortConfig): void {
-    const { count, frameSize, headroom } = this.devio.frames.plan;
+    const { count, headroom } = this.devio.frames.plan;
     const what = `port ${this.name}`;
     if (headroom < NET_HDR_BYTES) {
       const why = `its header needs ${NET_HDR_BYTES} bytes before each packet, and frames have ${headroom}`;
       throw new DeviceError('NO_HEADROOM', { what, why, fix: 'open the engine with headroom: 64 or more' });
     }
-    const room = frameSize - headroom - NET_HDR_BYTES;
+    const room = this.frameRoom(this.segments);
     if (mtu + L2_OVERHEAD > room) {
+      const where = this.segments === 1 ? 'a frame' : `${this.segments} frames`;
       throw new DeviceError('MTU_TOO_LARGE', {
         what,
-        why: `packets of ${mtu + L2_OVERHEAD} bytes do not fit into frames with room for ${room}`,
+        why: `packets of ${mtu + L2_OVERHEAD} bytes do not fit into ${where} with room for ${room}`,
         fix: `lower the MTU to ${room - L2_OVERHEAD}, or open the engine with larger frames (frameSize)`,
       });
     }
@@ -310,6 +326,7 @@ export class VirtioNetDevice implements PortDevice {
     if (this.queues !== undefined) this.tell(before);
     if (read.announce && this.down === undefined) {
       this.counters.announcements++;
+      this.queues?.announce();
       await this.control.send(announced());
     }
   }

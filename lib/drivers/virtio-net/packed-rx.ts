@@ -1,18 +1,21 @@
 /** Rx queue of the `virtio-net` driver over a packed virtqueue (virtio 1.2 §2.8). Data half: see `split-queue.ts`. */
 import { makeCounters } from '../../arena/counters.ts';
 import { indexAccess } from '../../arena/order.ts';
-import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, RX, type RxQueue } from '../../queue.ts';
+import { type Burst, MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, RX, type RxQueue } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { DESC_F } from '../../virtio/ring.ts';
 import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
 import { VIRTIO_RX, type VirtioQueueData } from './data.ts';
 import { makeAddresses } from './frames.ts';
+import { NUM_BUFFERS_WORD } from './header.ts';
 import { makeAcknowledge, makeNotify } from './notify.ts';
 import { AVAIL_BIT, BOTH_BITS, makePackedRing, USED_BIT } from './packed-ring.ts';
 import { makeTurn, takeBack } from './passage.ts';
 import { makeReceived } from './received.ts';
+import { makeRxSegments, rxSegments } from './rx-segments.ts';
 
 const { available: AVAILABLE, used: USED, passed: PASSED, gate: WANTED } = BLOCK;
+const numBuffersAt = NUM_BUFFERS_WORD;
 const WRITE = DESC_F.WRITE << 16;
 
 /** Makes an rx queue. */
@@ -30,7 +33,11 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const { low, high } = makeAddresses(memory, data, context.pool);
   const notify = makeNotify(data, context);
   const acknowledge = makeAcknowledge(data, context, block);
-  const { span, plain, take } = makeReceived(plan, context, block, count);
+  const { span, plain, take } = makeReceived(plan, context, count);
+  const several = makeRxSegments(plan, context, count);
+  const { parts, written } = several;
+  const i32 = new Int32Array(memory);
+  const mergeable = data.mergeable !== 0;
   const posted = stack.room;
   const spare = new Int32Array(size);
   // As many are given back to the device at a time; an idle queue gives what it has.
@@ -73,14 +80,16 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   }
 
   /** The ring is beyond repair: what is in it stays there until the device has been reset. */
-  function stop(trouble: number): void {
+  function stop(trouble: number): number {
     words[BLOCK.trouble] = trouble;
     words[PASSED] = SHUT;
+    return 0;
   }
 
-  /** How many buffers the device has used that were not taken. */
-  function waiting(): number {
-    const most = flying();
+  /** How many buffers the device has used that were not taken, of up to `limit`. */
+  function waiting(limit: number): number {
+    const has = flying();
+    const most = has < limit ? has : limit;
     const u = words[USED];
     let slot = u & 0x7fff;
     let used = (u & 0x8000) === 0 ? 0 : BOTH_BITS;
@@ -96,7 +105,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   }
 
   const turn = makeTurn(block, size, true, {
-    leave: () => count(VIRTIO_RX.lost, waiting()),
+    leave: () => count(VIRTIO_RX.lost, waiting(size)),
     takeBack: () => void takeBack(block, stack),
     start: () => ring.reset(),
     resume() {
@@ -108,11 +117,48 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   });
   turn();
 
-  /** Takes up to `most` used buffers into a burst's arrays; returns how many packets they were. */
-  function collect(offsets: Int32Array, lengths: Int32Array, most: number): number {
+  /**
+   * Takes the packet of `buffers` buffers that is next, whose first is `id` with `length` bytes. Returns how many it took off
+   * the ring; 0 when the burst has no room, or the ring is beyond repair.
+   */
+  function takeSeveral(burst: Burst, id: number, length: number, buffers: number): number {
+    const header = buffers > 0 && length >= NET_HDR_BYTES && length <= posted;
+    const n = header ? buffers : 1;
+    if (n > 1 && waiting(n) < n) return stop(TROUBLE.buffers);
+    if (burst.count > 0 && n > ((burst.size - burst.count) | 0)) return 0;
+    for (let k = 0; k < n; k = (k + 1) | 0) {
+      const u = words[USED];
+      const slot = u & 0x7fff;
+      const d = slot << 2;
+      const one = k === 0 ? id : desc[(d + 3) | 0] & 0xffff;
+      const at = one < size ? owner[one] : 0;
+      if (at === 0) {
+        several.giveBack(k);
+        return stop(TROUBLE.id);
+      }
+      parts[k] = at;
+      written[k] = k === 0 ? length : desc[(d + 2) | 0];
+      order[slot] = one;
+      words[USED] = slot === lastSlot ? (u & 0x8000) ^ 0x8000 : (u + 1) | 0;
+      owner[one] = 0;
+    }
+    if (!header) {
+      several.giveBack(1);
+      return 1;
+    }
+    const entries = several.deliver(burst, burst.count, n);
+    if (entries > 1) count(RX.extra_frames, (entries - 1) | 0);
+    burst.count = (burst.count + entries) | 0;
+    return n;
+  }
+
+  /** Takes up to `most` used buffers into `burst`; returns how many entries it has then. */
+  function collect(burst: Burst, most: number): number {
+    const { offsets, lengths } = burst;
     let position = words[USED];
     let used = (position & 0x8000) === 0 ? 0 : BOTH_BITS;
     let kept = 0;
+    let packets = 0;
     let bytes = 0;
     for (let i = 0; i < most; i = (i + 1) | 0) {
       const slot = position & 0x7fff;
@@ -125,6 +171,20 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
       if (at === 0) {
         stop(TROUBLE.id);
         break;
+      }
+      const buffers = mergeable ? i32[((at >>> 2) + numBuffersAt) | 0] >>> 16 : 1;
+      if (buffers !== 1) {
+        burst.count = kept;
+        const taken = takeSeveral(burst, id, (length + NET_HDR_BYTES) | 0, buffers);
+        if (taken === 0) break;
+        position = words[USED];
+        used = (position & 0x8000) === 0 ? 0 : BOTH_BITS;
+        i = (i + taken - 1) | 0;
+        if (burst.count === kept) continue;
+        kept = burst.count;
+        packets = (packets + 1) | 0;
+        bytes = (bytes + several.bytes) | 0;
+        continue;
       }
       order[slot] = id;
       if (slot === lastSlot) {
@@ -140,9 +200,10 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
       lengths[kept] = length;
       bytes = (bytes + length) | 0;
       kept = (kept + 1) | 0;
+      packets = (packets + 1) | 0;
     }
-    if (kept > 0) {
-      count(RX.packets, kept);
+    if (packets > 0) {
+      count(RX.packets, packets);
       count(RX.bytes, bytes);
     }
     return kept;
@@ -152,7 +213,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
    * As `collect`, where buffers are used in the order in which they were made available (IN_ORDER, §2.8.7): the device
    * may tell of a batch by its last buffer; those before it are full then.
    */
-  function collectInOrder(offsets: Int32Array, lengths: Int32Array, most: number): number {
+  function collectInOrder({ offsets, lengths }: Burst, most: number): number {
     let kept = 0;
     let bytes = 0;
     for (let i = 0; i < most; i = (i + 1) | 0) {
@@ -190,13 +251,17 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const gather = data.inOrder === 0 ? collect : collectInOrder;
 
   return {
-    fd: plan.fd,
+    // A device without buffers has nothing to interrupt for: as soon as there are frames again it gets some.
+    get fd() {
+      return words[AVAILABLE] === words[USED] && words[PASSED] !== SHUT ? -1 : plan.fd;
+    },
     patient: false,
+    segments: rxSegments(plan, posted) > 1,
     receive(burst) {
       burst.count = 0;
       if (words[WANTED] !== words[PASSED] && !turn()) return 0;
       const had = flying();
-      const kept = gather(burst.offsets, burst.lengths, had < burst.size ? had : burst.size);
+      const kept = gather(burst, had < burst.size ? had : burst.size);
       burst.count = kept;
       const free = (size - flying()) | 0;
       // Without buffers the device receives nothing, so that nothing but this would ever give it some again.
@@ -208,7 +273,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
       if (words[WANTED] !== words[PASSED] && !turn()) return false;
       acknowledge();
       ring.arm(words[USED]);
-      return waiting() > 0;
+      return waiting(1) > 0;
     },
     disarm() {
       if (words[PASSED] !== SHUT) ring.disarm();

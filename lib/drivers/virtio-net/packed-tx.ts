@@ -3,15 +3,25 @@ import { makeCounters } from '../../arena/counters.ts';
 import { indexAccess } from '../../arena/order.ts';
 import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, TX, type TxQueue } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
+import { DESC_F } from '../../virtio/ring.ts';
+import { RARP_BYTES } from '../../wire/rarp.ts';
 import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
 import { VIRTIO_TX, type VirtioQueueData } from './data.ts';
 import { makeAddresses } from './frames.ts';
 import { makeNotify } from './notify.ts';
 import { AVAIL_BIT, BOTH_BITS, makePackedRing, USED_BIT } from './packed-ring.ts';
 import { makeTurn, takeBack } from './passage.ts';
-import { makeRefuse } from './refuse.ts';
+import { makeTxSegments } from './tx-segments.ts';
 
-const { available: AVAILABLE, used: USED, passed: PASSED, gate: WANTED } = BLOCK;
+const {
+  available: AVAILABLE,
+  used: USED,
+  passed: PASSED,
+  gate: WANTED,
+  announce: ANNOUNCE,
+  announced: ANNOUNCED,
+} = BLOCK;
+const INDIRECT = DESC_F.INDIRECT << 16;
 
 /** Makes a tx queue. */
 export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
@@ -21,13 +31,15 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   const { load } = indexAccess();
   const lastSlot = size - 1;
   const count = makeCounters(memory, plan.counters);
-  const block = openBlock(memory, data.block, size);
+  const tabled = data.tables !== 0;
+  const block = openBlock(memory, data.block, size, tabled);
   const { words, order, owner } = block;
   const ring = makePackedRing(memory, data, block);
   const { desc } = ring;
-  const { low, high } = makeAddresses(memory, data, pool);
+  const addresses = makeAddresses(memory, data, pool);
+  const { low, high } = addresses;
   const notify = makeNotify(data, context);
-  const refuse = makeRefuse(plan, stack, count);
+  const segments = makeTxSegments(plan, context, block, addresses, true, count);
   const i32 = new Int32Array(memory);
   const inFrame = pool.frameSize - 1;
   const frameSize = pool.frameSize;
@@ -49,9 +61,38 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     words[PASSED] = SHUT;
   }
 
+  /** The announcement was used, where we stand: what is behind it is taken at the next look. */
+  function takeAnnouncement(id: number): void {
+    const u = words[USED];
+    const slot = u & 0x7fff;
+    order[slot] = id;
+    words[USED] = slot === lastSlot ? (u & 0x8000) ^ 0x8000 : (u + 1) | 0;
+    words[ANNOUNCED] = 0;
+  }
+
+  /** Puts the announcement into the ring, when there is room and the last one is not under way. */
+  function announce(): void {
+    if (words[ANNOUNCED] !== 0 || flying() >= size || words[PASSED] === SHUT) return;
+    const a = words[AVAILABLE];
+    const slot = a & 0x7fff;
+    const id = order[slot];
+    const d = slot << 2;
+    desc[d] = data.announceLow;
+    desc[(d + 1) | 0] = data.announceHigh;
+    desc[(d + 2) | 0] = NET_HDR_BYTES + RARP_BYTES;
+    words[ANNOUNCED] = (id + 1) | 0;
+    Atomics.store(words, ANNOUNCE, 0);
+    const position = slot === lastSlot ? (a & 0x8000) ^ 0x8000 : (a + 1) | 0;
+    ring.publish(slot, id | ((a & 0x8000) === 0 ? USED_BIT : AVAIL_BIT), position);
+    fresh = (fresh + 1) | 0;
+    if (ring.wanted(position, fresh)) notify(position);
+    fresh = 0;
+  }
+
   /** Takes back what the device has used; returns how many are in flight. */
   function collect(): number {
     const had = flying();
+    let frames = 0;
     let position = words[USED];
     let used = (position & 0x8000) === 0 ? 0 : BOTH_BITS;
     let taken = 0;
@@ -72,7 +113,8 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       if (batchEnd === slot) batchEnd = -1;
       const at = id < size ? owner[id] : 0;
       if (at === 0) {
-        stop(TROUBLE.id);
+        if (id === words[ANNOUNCED] - 1) takeAnnouncement(id);
+        else stop(TROUBLE.id);
         break;
       }
       order[slot] = id;
@@ -85,10 +127,11 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       owner[id] = 0;
       done[taken] = at;
       taken = (taken + 1) | 0;
+      if (tabled) frames = (frames + segments.giveBack(id)) | 0;
     }
     if (taken > 0) {
       stack.give(done, 0, taken);
-      count(TX.completed, taken);
+      count(TX.completed, (taken + frames) | 0);
     }
     return (had - taken) | 0;
   }
@@ -131,26 +174,33 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
         const at = offset & inFrame;
         // Negative once a length is out of bounds, the header does not fit before it, or the packet into its frame.
         const bad = (at - NET_HDR_BYTES) | (length - MIN_FRAME_LENGTH) | (most - length) | (frameSize - at - length);
-        if (bad < 0) {
-          const last = refuse(burst, i, end);
-          extra = (extra + last - i) | 0;
-          i = last;
-          continue;
-        }
         const id = order[slot];
-        owner[id] = offset;
-        const start = (offset - NET_HDR_BYTES) | 0;
-        const h = start >>> 2;
-        i32[h] = 0;
-        i32[(h + 1) | 0] = 0;
-        i32[(h + 2) | 0] = 0;
         const d = slot << 2;
-        desc[d] = low(start);
-        desc[(d + 1) | 0] = high(start);
-        desc[(d + 2) | 0] = (length + NET_HDR_BYTES) | 0;
-        if (put === 0) opening = id | flags;
-        else desc[(d + 3) | 0] = id | flags;
-        bytes = (bytes + length) | 0;
+        let kind = id | flags;
+        if (bad < 0) {
+          const sends = segments.put(burst, i, end, id);
+          extra = (extra + segments.stop - i - 1) | 0;
+          i = (segments.stop - 1) | 0;
+          if (!sends) continue;
+          kind |= INDIRECT;
+          desc[d] = segments.low;
+          desc[(d + 1) | 0] = segments.high;
+          desc[(d + 2) | 0] = segments.n << 4;
+          bytes = (bytes + segments.bytes) | 0;
+        } else {
+          const start = (offset - NET_HDR_BYTES) | 0;
+          const h = start >>> 2;
+          i32[h] = 0;
+          i32[(h + 1) | 0] = 0;
+          i32[(h + 2) | 0] = 0;
+          desc[d] = low(start);
+          desc[(d + 1) | 0] = high(start);
+          desc[(d + 2) | 0] = (length + NET_HDR_BYTES) | 0;
+          bytes = (bytes + length) | 0;
+        }
+        owner[id] = offset;
+        if (put === 0) opening = kind;
+        else desc[(d + 3) | 0] = kind;
         put = (put + 1) | 0;
         slot = (slot + 1) | 0;
         if (slot === size) {
@@ -176,6 +226,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     },
     reclaim() {
       if (words[WANTED] !== words[PASSED] && !turn()) return flying();
+      if (words[ANNOUNCE] !== 0) announce();
       return collect();
     },
   };

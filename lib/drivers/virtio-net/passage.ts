@@ -1,7 +1,7 @@
 /** A queue's way through its gate: when to step back from the ring, and when to begin it anew. Data half. */
 import { GATE, isOpen } from '../../arena/gate.ts';
 import type { FrameStack } from '../../queue.ts';
-import { BLOCK, type Block, mendBlock, SHUT, TROUBLE } from './block.ts';
+import { BLOCK, type Block, mendBlock, SHUT, TROUBLE, takeFrames } from './block.ts';
 
 /** What a queue does on its way. */
 export interface Steps {
@@ -16,15 +16,12 @@ export interface Steps {
 }
 
 /** Gives the frames of all ids back; returns how many there were. */
-export function takeBack({ owner }: Block, stack: FrameStack): number {
+export function takeBack(block: Block, stack: FrameStack): number {
   let n = 0;
-  for (let id = 0; id < owner.length; id++) {
-    const at = owner[id];
-    if (at === 0) continue;
-    owner[id] = 0;
-    stack.push(at);
+  takeFrames(block, (offset) => {
+    stack.push(offset);
     n++;
-  }
+  });
   return n;
 }
 
@@ -40,7 +37,14 @@ export function makeTurn(block: Block, size: number, packed: boolean, steps: Ste
   function begin(wanted: number): void {
     mendBlock(block, size, packed);
     steps.takeBack();
-    for (const state of [BLOCK.available, BLOCK.used, BLOCK.pendingSlot, BLOCK.dropping, BLOCK.batchEnd, BLOCK.trouble])
+    for (const state of [
+      BLOCK.available,
+      BLOCK.used,
+      BLOCK.pendingSlot,
+      BLOCK.announced,
+      BLOCK.batchEnd,
+      BLOCK.trouble,
+    ])
       words[state] = 0;
     steps.start();
     words[BLOCK.epoch] = wanted;

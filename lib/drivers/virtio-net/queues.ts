@@ -3,12 +3,14 @@ import { makeCounters } from '../../arena/counters.ts';
 import { Gate } from '../../arena/gate.ts';
 import { planQueue, queueModule } from '../../pktio/memory-port.ts';
 import type { PortConfig, QueueHandle, Queues } from '../../pktio/types.ts';
-import { type QueuePlan, TX } from '../../queue.ts';
+import { MAX_SEGMENTS, type QueuePlan, TX } from '../../queue.ts';
 import { hasFeature } from '../../virtio/features.ts';
-import { receiveQueue, transmitQueue } from '../../virtio/net.ts';
-import { queueAreas } from '../../virtio/ring.ts';
+import { NET_HDR_BYTES, receiveQueue, transmitQueue } from '../../virtio/net.ts';
+import { DESC_BYTES, queueAreas } from '../../virtio/ring.ts';
 import type { Interrupt, QueueLayout, VirtioDevio } from '../../virtio/transport.ts';
-import { BLOCK, blockBytes, heldFrames, openBlock, TROUBLE } from './block.ts';
+import { parseMac } from '../../wire/mac.ts';
+import { putRarp, RARP_BYTES } from '../../wire/rarp.ts';
+import { BLOCK, blockBytes, heldFrames, openBlock, TROUBLE, takeFrames } from './block.ts';
 import { VIRTIO_RX_NAMES, VIRTIO_TX_NAMES } from './data.ts';
 
 /** How a port's queues are made. */
@@ -16,6 +18,8 @@ export interface QueueOptions {
   readonly port: string;
   readonly features: bigint;
   readonly config: PortConfig;
+  /** Packets may have several frames. */
+  readonly several: boolean;
   /** Of the queues that interrupt. */
   readonly interrupts: ReadonlyMap<number, Interrupt>;
   readonly wake: () => void;
@@ -68,7 +72,10 @@ export class QueueSet {
     const index = direction === 'rx' ? receiveQueue(queue) : transmitQueue(queue);
     const packed = hasFeature(features, 'RING_PACKED');
     const layout = this.layOut(size, packed);
-    const block = this.allocate(blockBytes(size));
+    const several = direction === 'tx' && this.options.several;
+    const block = this.allocate(blockBytes(size, several));
+    const announcement = direction === 'tx' ? this.makeAnnouncement() : { announceLow: 0, announceHigh: 0 };
+    const tables = several ? this.makeTables(block, size) : 0;
     const { fd, isr, unmask } = interrupts.get(index) ?? SILENT;
     const plan = planQueue(this.devio, config, {
       port,
@@ -76,7 +83,7 @@ export class QueueSet {
       queue,
       module: queueModule(import.meta.url, packed ? 'packed-queue' : 'split-queue'),
       fd,
-      data: { ...this.data(layout), block, ...this.kick(index), isr, unmask },
+      data: { ...this.data(layout), block, tables, ...announcement, ...this.kick(index), isr, unmask },
       counterNames: direction === 'rx' ? VIRTIO_RX_NAMES : VIRTIO_TX_NAMES,
     });
     this.own.push(plan.counters);
@@ -88,10 +95,11 @@ export class QueueSet {
     const { memory } = this.devio;
     const { size, packed } = layout;
     const { block } = plan.data;
-    const held = () => heldFrames(memory, block, size, packed);
+    const several = plan.data.tables !== 0;
+    const held = () => heldFrames(memory, block, size, packed, several);
     const clear = () => {
       makeCounters(memory, plan.counters)(TX.stopped, plan.direction === 'tx' ? held().length : 0);
-      openBlock(memory, block, size).owner.fill(0);
+      takeFrames(openBlock(memory, block, size, several), () => {});
     };
     const handle: QueueHandle = { plan, held, settle: () => {}, clear };
     const gate = new Gate(memory, block + BLOCK.gate * 4, this.options.wake);
@@ -126,6 +134,31 @@ export class QueueSet {
       return offset;
     });
     return { size, packed, desc, driver, device };
+  }
+
+  /** A table per id for packets of several frames, and where the device finds it. */
+  private makeTables(block: number, size: number): number {
+    const bytes = MAX_SEGMENTS * DESC_BYTES;
+    const tables = this.devio.allocateShared(size * bytes, bytes);
+    this.shared.push(tables);
+    const { tableAt } = openBlock(this.devio.memory, block, size, true);
+    for (let id = 0; id < size; id++) {
+      const address = this.devio.addressOf(tables + id * bytes);
+      tableAt[id * 2] = Number(address & 0xffff_ffffn);
+      tableAt[id * 2 + 1] = Number(address >> 32n);
+    }
+    return tables;
+  }
+
+  /** A reverse ARP behind a header of zeros, and where the device finds it. */
+  private makeAnnouncement(): Record<string, number> {
+    const at = this.devio.allocateShared(NET_HDR_BYTES + RARP_BYTES, 64);
+    this.shared.push(at);
+    const mac = new Int32Array(2);
+    new Uint8Array(mac.buffer).set(parseMac(this.options.config.mac));
+    putRarp(new DataView(this.devio.memory), at + NET_HDR_BYTES, mac[0], mac[1]);
+    const address = this.devio.addressOf(at);
+    return { announceLow: Number(address & 0xffff_ffffn), announceHigh: Number(address >> 32n) };
   }
 
   private allocate(bytes: number): number {
@@ -183,6 +216,14 @@ export class QueueSet {
   /** The device has let go of what it had: the workers take it back. */
   release(): void {
     for (const { words } of this.made) Atomics.store(words, BLOCK.released, words[BLOCK.gate]);
+    this.options.wake();
+  }
+
+  /** Has the first tx queue say to all where the port is, as soon as a worker has it. */
+  announce(): void {
+    const tx = this.made.find(({ handle }) => handle.plan.direction === 'tx');
+    if (tx === undefined) return;
+    Atomics.store(tx.words, BLOCK.announce, 1);
     this.options.wake();
   }
 

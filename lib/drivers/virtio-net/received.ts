@@ -2,9 +2,8 @@
 import type { Adder } from '../../arena/counters.ts';
 import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
-import { BLOCK, type Block } from './block.ts';
 import { VIRTIO_RX, type VirtioQueueData } from './data.ts';
-import { makeChecksums, NUM_BUFFERS_WORD } from './header.ts';
+import { makeChecksums } from './header.ts';
 
 /** Judges buffers. */
 export interface Received {
@@ -13,17 +12,14 @@ export interface Received {
   readonly span: number;
   /**
    * Whether the buffer at `at`, with `length` bytes after the header, is a packet. If not, it has been given back and
-   * counted. Packets over several buffers are dropped, with every buffer taken back.
+   * counted.
    */
   take(at: number, length: number): boolean;
 }
 
 /** Makes it for buffers of the stack's room. */
-export function makeReceived(plan: QueuePlan, { memory, stack }: QueueContext, block: Block, count: Adder): Received {
+export function makeReceived(plan: QueuePlan, { memory, stack }: QueueContext, count: Adder): Received {
   const data = plan.data as VirtioQueueData;
-  const { words } = block;
-  const i32 = new Int32Array(memory);
-  const mergeable = data.mergeable !== 0;
   const checksum = data.checksum !== 0;
   const { complete } = makeChecksums(memory);
   const room = stack.room - NET_HDR_BYTES;
@@ -32,32 +28,17 @@ export function makeReceived(plan: QueuePlan, { memory, stack }: QueueContext, b
 
   function refuse(at: number, reason: number): boolean {
     stack.push(at);
-    if (reason >= 0) count(reason, 1);
+    count(reason, 1);
     return false;
   }
 
-  /** The first buffer of a packet over `buffers` of them, or one whose header says something that cannot be. */
-  function several(at: number, buffers: number): boolean {
-    if (buffers === 0) return refuse(at, VIRTIO_RX.invalid);
-    words[BLOCK.dropping] = buffers - 1;
-    return refuse(at, VIRTIO_RX.oversize);
-  }
-
   return {
-    plain: !mergeable && !checksum,
+    plain: !checksum,
     span,
     take(at, length) {
-      if (mergeable && words[BLOCK.dropping] > 0) {
-        words[BLOCK.dropping] = (words[BLOCK.dropping] - 1) | 0;
-        return refuse(at, -1);
-      }
       // Longer than the buffer, or shorter than the header: what lies in it is anybody's guess.
       if (length >>> 0 > room) return refuse(at, VIRTIO_RX.invalid);
       const packet = (at + NET_HDR_BYTES) | 0;
-      if (mergeable) {
-        const buffers = i32[((packet >>> 2) + NUM_BUFFERS_WORD) | 0] >>> 16;
-        if (buffers !== 1) return several(at, buffers);
-      }
       if (length < MIN_FRAME_LENGTH) return refuse(at, VIRTIO_RX.runt);
       if (length > most) return refuse(at, VIRTIO_RX.oversize);
       if (checksum && !complete(packet, length)) return refuse(at, VIRTIO_RX.invalid);

@@ -13,6 +13,8 @@ export const DESC = {
   addr: SPLIT_DESC.addr >> 2,
   addrHigh: SPLIT_DESC.addrHigh >> 2,
   len: SPLIT_DESC.len >> 2,
+  /** In the lower half; `next` is in the upper one. */
+  flags: SPLIT_DESC.flags >> 2,
 } as const;
 
 /** The ring. */
@@ -62,7 +64,7 @@ export function makeSplitRing(memory: SharedArrayBuffer, data: VirtioQueueData, 
         order[id] = id;
         desc[id * 4 + DESC.addrHigh] = 0;
         desc[id * 4 + DESC.len] = length;
-        desc[id * 4 + 3] = write ? DESC_F.WRITE : 0;
+        desc[id * 4 + DESC.flags] = write ? DESC_F.WRITE : 0;
       }
       flags = quiet;
       usedEvent[0] = 0xffff;

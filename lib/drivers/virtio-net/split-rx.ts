@@ -1,16 +1,19 @@
 /** Rx queue of the `virtio-net` driver over a split virtqueue (virtio 1.2 §2.7). Data half: see `split-queue.ts`. */
 import { makeCounters } from '../../arena/counters.ts';
-import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, RX, type RxQueue } from '../../queue.ts';
+import { type Burst, MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, RX, type RxQueue } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
 import { VIRTIO_RX, type VirtioQueueData } from './data.ts';
 import { makeAddresses } from './frames.ts';
+import { NUM_BUFFERS_WORD } from './header.ts';
 import { makeAcknowledge, makeNotify } from './notify.ts';
 import { makeTurn, takeBack } from './passage.ts';
 import { makeReceived } from './received.ts';
+import { makeRxSegments, rxSegments } from './rx-segments.ts';
 import { makeSplitRing } from './split-ring.ts';
 
 const { available: AVAILABLE, used: USED, passed: PASSED, gate: WANTED } = BLOCK;
+const numBuffersAt = NUM_BUFFERS_WORD;
 
 /** Makes an rx queue. */
 export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
@@ -26,7 +29,11 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const { direct, low, high } = makeAddresses(memory, data, context.pool);
   const notify = makeNotify(data, context);
   const acknowledge = makeAcknowledge(data, context, block);
-  const { span, plain, take } = makeReceived(plan, context, block, count);
+  const { span, plain, take } = makeReceived(plan, context, count);
+  const several = makeRxSegments(plan, context, count);
+  const { parts, written } = several;
+  const i32 = new Int32Array(memory);
+  const mergeable = data.mergeable !== 0;
   const posted = stack.room;
   const spare = new Int32Array(size);
   // As many are given back to the device at a time; an idle queue gives what it has.
@@ -81,9 +88,46 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   });
   turn();
 
-  /** Takes used buffers [u, u + n) into `burst`; returns how many packets they were. */
-  function collect(offsets: Int32Array, lengths: Int32Array, u: number, n: number): number {
+  /**
+   * Takes the packet of `buffers` buffers, the first of which is used element `from`: `id` and `length` are what it says.
+   * Returns how many elements of `ready` it took off the ring; 0 when the burst has no room, or the ring is beyond repair.
+   */
+  function takeSeveral(burst: Burst, from: number, ready: number, id: number, length: number, buffers: number): number {
+    const header = buffers > 0 && length >= NET_HDR_BYTES && length <= posted;
+    const n = header ? buffers : 1;
+    if (n > ready) return stop(TROUBLE.buffers);
+    if (burst.count > 0 && n > ((burst.size - burst.count) | 0)) return 0;
+    for (let k = 0; k < n; k = (k + 1) | 0) {
+      const slot = (from + k) & mask;
+      const e = slot << 1;
+      const one = k === 0 ? id : used[e];
+      const at = one >>> 0 < size ? owner[one] : 0;
+      if (at === 0) {
+        several.giveBack(k);
+        return stop(TROUBLE.id);
+      }
+      parts[k] = at;
+      written[k] = k === 0 ? length : used[(e + 1) | 0];
+      order[slot] = one;
+      words[USED] = (from + k + 1) | 0;
+      owner[one] = 0;
+    }
+    if (!header) {
+      several.giveBack(1);
+      return 1;
+    }
+    const entries = several.deliver(burst, burst.count, n);
+    if (entries > 1) count(RX.extra_frames, (entries - 1) | 0);
+    burst.count = (burst.count + entries) | 0;
+    return n;
+  }
+
+  /** Takes used buffers from index `u` on, of `ready` ones, into `burst`; returns how many entries it has then. */
+  function collect(burst: Burst, u: number, ready: number): number {
+    const { offsets, lengths } = burst;
+    const n = ready < burst.size ? ready : burst.size;
     let kept = 0;
+    let packets = 0;
     let bytes = 0;
     for (let i = 0; i < n; i = (i + 1) | 0) {
       const slot = (u + i) & mask;
@@ -95,6 +139,18 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
         stop(TROUBLE.id);
         break;
       }
+      const buffers = mergeable ? i32[((at >>> 2) + numBuffersAt) | 0] >>> 16 : 1;
+      if (buffers !== 1) {
+        burst.count = kept;
+        const taken = takeSeveral(burst, (u + i) | 0, (ready - i) | 0, id, (length + NET_HDR_BYTES) | 0, buffers);
+        if (taken === 0) break;
+        i = (i + taken - 1) | 0;
+        if (burst.count === kept) continue;
+        kept = burst.count;
+        packets = (packets + 1) | 0;
+        bytes = (bytes + several.bytes) | 0;
+        continue;
+      }
       order[slot] = id;
       words[USED] = (u + i + 1) | 0;
       owner[id] = 0;
@@ -104,8 +160,9 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
       lengths[kept] = length;
       bytes = (bytes + length) | 0;
       kept = (kept + 1) | 0;
+      packets = (packets + 1) | 0;
     }
-    count(RX.packets, kept);
+    count(RX.packets, packets);
     count(RX.bytes, bytes);
     return kept;
   }
@@ -114,7 +171,9 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
    * As `collect`, where buffers are used in the order in which they were made available (IN_ORDER, §2.7.9): the device
    * may tell of a batch by its last buffer; those before it are full then.
    */
-  function collectInOrder(offsets: Int32Array, lengths: Int32Array, u: number, n: number): number {
+  function collectInOrder(burst: Burst, u: number, ready: number): number {
+    const { offsets, lengths } = burst;
+    const n = ready < burst.size ? ready : burst.size;
     let kept = 0;
     let bytes = 0;
     for (let i = 0; i < n; i = (i + 1) | 0) {
@@ -153,24 +212,27 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const gather = data.inOrder === 0 ? collect : collectInOrder;
 
   return {
-    fd: plan.fd,
+    // A device without buffers has nothing to interrupt for: as soon as there are frames again it gets some.
+    get fd() {
+      return words[AVAILABLE] === words[USED] && words[PASSED] !== SHUT ? -1 : plan.fd;
+    },
     patient: false,
+    segments: rxSegments(plan, posted) > 1,
     receive(burst) {
       burst.count = 0;
       if (words[WANTED] !== words[PASSED] && !turn()) return 0;
       const u = words[USED];
       const flying = (words[AVAILABLE] - u) | 0;
-      let n = (usedIndex() - u) & 0xffff;
+      const n = (usedIndex() - u) & 0xffff;
       if (n === 0) {
         // Without buffers the device receives nothing, so that nothing but this would ever give it some again.
         if (flying < size) refill();
         return 0;
       }
       if (n > flying) return stop(TROUBLE.index);
-      if (n > burst.size) n = burst.size;
-      const kept = gather(burst.offsets, burst.lengths, u, n);
+      const kept = gather(burst, u, n);
       burst.count = kept;
-      if (((size - flying + n) | 0) >= batch && words[PASSED] !== SHUT) refill();
+      if (((size - ((words[AVAILABLE] - words[USED]) | 0)) | 0) >= batch && words[PASSED] !== SHUT) refill();
       return kept;
     },
     quiesce() {},

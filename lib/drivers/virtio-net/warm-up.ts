@@ -12,9 +12,12 @@ const ROUNDS = 400;
 type MakeRx = (plan: QueuePlan, context: QueueContext) => RxQueue;
 type MakeTx = (plan: QueuePlan, context: QueueContext) => TxQueue;
 
-/** Uses every buffer that is available, with what `lengthOf` says of the n-th; `lie` names one that is not there. */
+/**
+ * Uses every buffer that is available, with what `lengthOf` says of the n-th; `lie` names one that is not there. The first
+ * is of a packet of `buffers` buffers.
+ */
 interface Player {
-  play(lengthOf: (n: number) => number, lie: boolean): void;
+  play(lengthOf: (n: number) => number, lie: boolean, buffers?: number): void;
 }
 
 interface Place {
@@ -23,17 +26,21 @@ interface Place {
   readonly device: number;
 }
 
-function splitPlayer(memory: SharedArrayBuffer, { driver, device }: Place): Player {
+function splitPlayer(memory: SharedArrayBuffer, { desc, driver, device }: Place): Player {
+  const i32 = new Int32Array(memory);
+  const words = new Int32Array(memory, desc, SIZE * 4);
   const avail = new Uint16Array(memory, driver, 2 + SIZE);
   const used16 = new Uint16Array(memory, device, 2);
   const used = new Int32Array(memory, device + 4, SIZE * 2);
   let at = 0;
   return {
-    play(lengthOf, lie) {
+    play(lengthOf, lie, buffers = 1) {
       // A ring that is begun anew.
       if (avail[1] === 0 && at !== 0) at = 0;
       for (let n = 0; at !== avail[1]; n++) {
-        used[(at % SIZE) * 2] = lie ? SIZE : avail[2 + (at % SIZE)];
+        const id = avail[2 + (at % SIZE)];
+        i32[(words[id * 4] >>> 2) + NUM_BUFFERS_WORD] = (n === 0 ? buffers : 1) << 16;
+        used[(at % SIZE) * 2] = lie ? SIZE : id;
         used[(at % SIZE) * 2 + 1] = lengthOf(n);
         at = (at + 1) & 0xffff;
       }
@@ -43,13 +50,15 @@ function splitPlayer(memory: SharedArrayBuffer, { driver, device }: Place): Play
 }
 
 function packedPlayer(memory: SharedArrayBuffer, { desc }: Place): Player {
+  const i32 = new Int32Array(memory);
   const words = new Int32Array(memory, desc, SIZE * 4);
   const both = (DESC_F.AVAIL | DESC_F.USED) << 16;
   let at = 0;
   let available = DESC_F.AVAIL << 16;
   return {
-    play(lengthOf, lie) {
+    play(lengthOf, lie, buffers = 1) {
       for (let n = 0; n < SIZE && (words[at * 4 + 3] & both) === available; n++) {
+        i32[(words[at * 4] >>> 2) + NUM_BUFFERS_WORD] = (n === 0 ? buffers : 1) << 16;
         words[at * 4 + 2] = lengthOf(n);
         const id = lie ? SIZE : words[at * 4 + 3] & 0xffff;
         words[at * 4 + 3] = id | (available < 0 ? 0 : both);
@@ -83,7 +92,17 @@ function makeWorld(
   const block = scratch(blockBytes(SIZE));
   const words = new Int32Array(memory, block, BLOCK.first);
   const notify = { kickFd: 0, kickRegister: 0, kickValue: 0, kickWidth: 2, position: 0, isr: scratch(64), unmask: 0 };
-  const data = { size: SIZE, ...place, block, frameAddresses: 0, ...notify, ...switches };
+  const data = {
+    size: SIZE,
+    ...place,
+    block,
+    tables: 0,
+    announceLow: 0,
+    announceHigh: 0,
+    frameAddresses: 0,
+    ...notify,
+    ...switches,
+  };
   const plan: QueuePlan = {
     ...{ module: '', port: 'warm-up', queue: 0, direction, counters: scratch(256), counterNames: [] },
     ...{ fd: -1, maxLength: 1518, data },
@@ -118,8 +137,7 @@ function drive(
   makeRx: MakeRx,
   makeTx: MakeTx,
 ): void {
-  const { memory, stack } = context;
-  const i32 = new Int32Array(memory);
+  const { stack } = context;
   const worlds = {
     rx: makeWorld(context, 'rx', packed, switches),
     tx: makeWorld(context, 'tx', packed, switches),
@@ -133,9 +151,9 @@ function drive(
   const tx = makeTx(worlds.tx.plan, context);
   const burst: Burst = { size: 32, offsets: new Int32Array(32), lengths: new Int32Array(32), count: 0 };
   for (let round = 0; round < ROUNDS; round++) {
-    // Frames keep the header of the last packet that was received into them: one buffer each, mostly.
     const odd = round % 16;
-    worlds.rx.player.play((n) => NET_HDR_BYTES + (n > 0 || odd > 3 ? 60 : [1, 1700, 4000, -NET_HDR_BYTES][odd]), false);
+    const lengthOf = (n: number) => NET_HDR_BYTES + (n > 0 || odd > 3 ? 60 : [1, 1700, 4000, -NET_HDR_BYTES][odd]);
+    worlds.rx.player.play(lengthOf, false, odd === 7 ? 2 : odd === 9 ? 0 : 1);
     rx.arm();
     rx.disarm();
     for (let n = rx.receive(burst); n > 0; n = rx.receive(burst)) {
@@ -144,9 +162,6 @@ function drive(
       stack.give(burst.offsets, sent, n);
       tx.kick();
     }
-    const n = stack.take(burst.offsets, 0, round % 4 === 0 ? 32 : 0);
-    for (let i = 0; i < n; i++) i32[(burst.offsets[i] >>> 2) + 3 + NUM_BUFFERS_WORD] = 1 << 16;
-    stack.give(burst.offsets, 0, n);
     if (round % 4 !== 0) worlds.tx.player.play(() => 0, false);
     tx.reclaim();
     if (round % 64 !== 63) continue;

@@ -4,6 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { BLOCK, RING_F } from '../../../lib/drivers/vhost/block.ts';
+import { makeRxQueue } from '../../../lib/drivers/vhost/queue.ts';
 import { MANY_REGIONS, packet, type VhostOptions, VhostWorld } from '../../fakes/vhost-world.ts';
 import { packetsOf, scatterBytes, withHeader } from '../../fakes/virtio-driver.ts';
 
@@ -347,5 +348,16 @@ describe('packed ring', () => {
     expect(world.receiveAll(world.rx())).toEqual([]);
     expect(world.driver.reap().length).toBe(5);
     expect(world.block[BLOCK.commit]).toBe(0);
+  });
+});
+
+describe('a ring without a kick eventfd', () => {
+  it('has nothing to wait for: it is polled', () => {
+    const world = new VhostWorld('rx');
+    const rx = makeRxQueue({ ...world.plan, fd: 50 }, world.context);
+    expect(rx.fd).toBe(-1); // the world's rings have none
+    world.start({ kick: 60 });
+    rx.receive(world.burst());
+    expect(rx.fd).toBe(50);
   });
 });

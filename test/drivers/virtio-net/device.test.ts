@@ -248,11 +248,26 @@ describe('A network device', () => {
     expect(await code(jumbo.start())).toBe('MTU_TOO_LARGE');
   });
 
+  test('V80: an MTU beyond a frame takes mergeable buffers and indirect tables', async () => {
+    const features = BASE | F.MTU | F.MRG_RXBUF | F.INDIRECT;
+    const { port, fake } = await started({ features, config: { mtu: 9000 } });
+    expect([port.mtu, port.capability.segments, port.queues.tx[0].plan.maxLength]).toEqual([9000, 64, 9018]);
+    expect(port.queues.tx[0].plan.data.tables).toBeGreaterThan(0);
+    expect(fake.accepted & (F.MRG_RXBUF | F.INDIRECT)).toBe(F.MRG_RXBUF | F.INDIRECT);
+    const { port: ordinary } = await started({ features, config: { mtu: 1500 } });
+    expect(ordinary.queues.tx[0].plan.data.tables).toBe(0);
+  });
+
+  test('IN_ORDER is taken without MRG_RXBUF', async () => {
+    const features = BASE | F.MRG_RXBUF | F.IN_ORDER;
+    const { fake } = await started({ features, wishes: { 'in-order': true } });
+    expect(fake.accepted & (F.MRG_RXBUF | F.IN_ORDER)).toBe(F.IN_ORDER);
+  });
+
   test.each([
     ['V81: STANDBY is declined', F.STANDBY],
     ['V116: SR_IOV is declined', F.SR_IOV],
     ['HASH_REPORT is declined', F.HASH_REPORT],
-    ['INDIRECT_DESC is declined', F.INDIRECT],
     ['V99: CTRL_RX_EXTRA, whose commands are not used, is declined', F.CTRL_RX_EXTRA],
     [
       'V111: offloads that nobody asked for are declined',
@@ -270,7 +285,6 @@ describe('A network device', () => {
     ['V114: RING_PACKED', F.PACKED],
     ['V115: ORDER_PLATFORM', F.ORDER_PLATFORM],
     ['V117: NOTIF_CONFIG_DATA', F.NOTIF_CONFIG_DATA],
-    ['RING_RESET', F.RING_RESET],
   ])('%s is accepted when it is offered', async (_, feature) => {
     const { fake } = await started({ features: BASE | feature });
     expect(fake.accepted & feature).toBe(feature);
@@ -287,7 +301,7 @@ describe('A network device', () => {
     );
     const off = await started({ features, wishes: { packed: false, mergeable: false } });
     expect(off.fake.accepted).toBe(BASE);
-    const on = await started({ features, wishes: { checksum: true } });
+    const on = await started({ features, wishes: { csum: true } });
     expect(on.fake.accepted).toBe(features);
     expect(on.port.queues.rx[0].plan.data).toMatchObject({ checksum: 1, mergeable: 1 });
     expect(on.port.queues.rx[0].plan.module).toContain('packed-queue');
@@ -367,11 +381,33 @@ describe.each([
     expect(() => port.setPromiscuous(false)).toThrow('promiscuous');
   });
 
-  test('V101: an announcement that the device wants is acknowledged', async () => {
-    const { fake } = await started({ features: features | F.ANNOUNCE, controlQueue });
+  test('V101: an announcement that the device wants is asked of the worker, and acknowledged', async () => {
+    const { fake, port } = await started({
+      features: features | F.ANNOUNCE | F.MAC,
+      controlQueue,
+      config: { mac: [2, 1, 2, 3, 4, 5] },
+    });
+    expect(blockOf(port, 'tx', fake)[BLOCK.announce]).toBe(0);
     fake.config[6] = 3;
     fake.events!.configChanged();
     await vi.waitFor(() => expect(fake.told.at(-1)).toEqual({ class: 3, command: 0, data: [] }));
+    expect(blockOf(port, 'tx', fake)[BLOCK.announce]).toBe(1);
+    // A reverse ARP about itself, to all, behind a header of zeros.
+    const mac = [2, 1, 2, 3, 4, 5];
+    const arp = [0, 1, 8, 0, 6, 4, 0, 3, ...mac, 0, 0, 0, 0, ...mac, 0, 0, 0, 0];
+    const packet = [...Array(12).fill(0), ...Array(6).fill(255), ...mac, 0x80, 0x35, ...arp, ...Array(18).fill(0)];
+    const at = port.queues.tx[0].plan.data.announceLow;
+    expect([...new Uint8Array(fake.memory).slice(at, at + 72)]).toEqual(packet);
+  });
+
+  test('As many pairs as were asked for are used, unless the device has fewer', async () => {
+    for (const [queues, pairs] of [
+      [2, 2],
+      [8, 4],
+    ]) {
+      const { port } = await open({ features, controlQueue, config: { pairs: 4 }, wishes: { queues } });
+      expect([port.config.rxQueues, port.config.txQueues]).toEqual([pairs, pairs]);
+    }
   });
 
   test('V102, V104: queues are there before VQ_PAIRS_SET, and none but the first sends before it is answered', async () => {

@@ -30,6 +30,18 @@ describe.each(KINDS)('An rx queue over a %s ring', (kind) => {
     expect(world.counters('rx')).toMatchObject({ packets: 100, bytes: 60 * 100 + (99 * 100) / 2 });
     expect(POOL.headroom).toBe(256);
   });
+
+  test('says that there is nothing to wait for while the device has no buffers, until it has some again', () => {
+    const world = new VirtioWorld({ kind, frames: 16 });
+    const rx = world.makeRx();
+    expect(rx.fd).toBe(7);
+    const burst = world.burst();
+    for (let i = 0; i < 16; i++) world.deliver(packetOf(i));
+    expect(rx.receive(burst)).toBe(16);
+    expect([rx.receive(world.burst()), rx.arm(), rx.fd]).toEqual([0, false, -1]);
+    world.stack.give(burst.offsets, 0, 1);
+    expect([rx.receive(world.burst()), rx.fd, world.device.waiting]).toEqual([0, 7, 1]);
+  });
 });
 
 describe('tx', () => {
