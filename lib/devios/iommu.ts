@@ -7,6 +7,7 @@ import { type Api, type Device, type DevioProvider, FRAMEWORK_API } from '../fra
 import { IOMMU_API, type PciView } from '../pci/devio.ts';
 import { Container, type VfioPlace } from '../vfio/container.ts';
 import { VfioDevice } from '../vfio/device.ts';
+import { FaultLog } from '../vfio/faults.ts';
 import { type Group, othersOf } from '../vfio/group.ts';
 import { vfioKernel } from '../vfio/kernel.ts';
 import { doAll } from './do-all.ts';
@@ -19,6 +20,22 @@ export function vfioPlace(arena: Arena): VfioPlace {
   return { kernel: vfioKernel(native), sysfs: '/sys', dev: '/dev/vfio', memlock: native.memlockLimit() };
 }
 
+/** A place in the engine's container. */
+interface Taken {
+  readonly container: Container;
+  readonly group: Group;
+  readonly faults: FaultLog | undefined;
+  /** Takes the frames from the devices, if no others are there. Before the device is closed: a group without devices may have no IOMMU. */
+  readonly forget: () => void;
+  readonly leave: () => void;
+}
+
+interface Current {
+  readonly container: Container;
+  readonly faults: FaultLog | undefined;
+  users: number;
+}
+
 /**
  * The engine's container, as long as there are devices in it. All devices share the frames, so one container maps (and
  * locks) them once, and each device sees what each other's rings are in, too: they are all this engine's.
@@ -27,7 +44,7 @@ class SharedContainer {
   private readonly arena: Arena;
   private readonly frames: FramePool;
   private readonly place: VfioPlace;
-  private current: { readonly container: Container; users: number } | undefined;
+  private current: Current | undefined;
 
   constructor(arena: Arena, frames: FramePool, place: VfioPlace) {
     this.arena = arena;
@@ -36,27 +53,23 @@ class SharedContainer {
   }
 
   /** Takes a group in; the frames are mapped then. `leave` undoes it. Throws as `Container`. */
-  take(number: number): { readonly container: Container; readonly group: Group; readonly leave: () => void } {
-    this.current ??= { container: new Container(this.place, 'type1v2'), users: 0 };
+  take(number: number): Taken {
+    const { kernel } = this.place;
+    this.current ??= { container: new Container(this.place, 'type1v2'), faults: FaultLog.open(kernel), users: 0 };
     const { current } = this;
-    const { container } = current;
+    const { container, faults } = current;
     current.users++;
     let group: Group | undefined;
-    const leave = () =>
-      doAll([
-        // The memory first, while the container has an IOMMU to take it from.
-        () => current.users === 1 && this.forgetFrames(container),
-        () => group !== undefined && container.leave(group),
-        () => this.drop(current),
-      ]);
+    const forget = () => {
+      if (current.users === 1) container.unmap(this.frames.segment.offset, this.frames.segment.length);
+    };
+    const leave = () => doAll([() => group !== undefined && container.leave(group), () => this.drop(current)]);
     try {
       group = container.take(number);
       if (current.users === 1) container.map(this.frames.segment.offset, this.framesBytes());
-      return { container, group, leave };
+      return { container, group, faults, forget, leave };
     } catch (error) {
-      // Whatever cannot be undone goes with the container.
-      if (group !== undefined) container.leave(group);
-      this.drop(current);
+      leave(); // the mappings go with the container
       throw error;
     }
   }
@@ -66,15 +79,10 @@ class SharedContainer {
     return this.arena.u8.subarray(offset, offset + length);
   }
 
-  private forgetFrames(container: Container): void {
-    const { offset, length } = this.frames.segment;
-    container.unmap(offset, length);
-  }
-
-  private drop(current: { readonly container: Container; users: number }): void {
+  private drop(current: Current): void {
     if (--current.users > 0) return;
     this.current = undefined;
-    current.container.close();
+    doAll([() => current.faults?.close(), () => current.container.close()]);
   }
 }
 
@@ -83,8 +91,10 @@ class MappedMemory implements DeviceMemory {
   /** An arena offset is the address. */
   readonly frameAddresses = 0;
   private readonly heap: SharedHeap;
+  private readonly forget: () => void;
 
-  constructor(arena: Arena, container: Container) {
+  constructor(arena: Arena, { container, forget }: Taken) {
+    this.forget = forget;
     this.heap = new SharedHeap(arena, {
       show: ({ offset, length }) => container.map(offset, arena.u8.subarray(offset, offset + length)),
       hide: ({ offset, length }) => container.unmap(offset, length),
@@ -104,7 +114,7 @@ class MappedMemory implements DeviceMemory {
   }
 
   close(): void {
-    this.heap.close();
+    doAll([() => this.heap.close(), this.forget]);
   }
 }
 
@@ -152,14 +162,15 @@ export function iommuDevio(
       const wishes = view.take(address) ?? {};
       const undo: (() => void)[] = [() => view.unwant(address)];
       try {
-        const { container, group, leave } = shared.take(Number(facts.iommuGroup));
+        const taken = shared.take(Number(facts.iommuGroup));
+        const { group, faults, leave } = taken;
         undo.unshift(leave);
         const fd = group.device(address);
         undo.unshift(() => place.kernel.close(fd));
         const device = new VfioDevice(place.kernel, fd, address);
-        const deviceMemory = new MappedMemory(arena, container);
+        const deviceMemory = new MappedMemory(arena, taken);
         const { api, backend } = { api: IOMMU_API, backend: 'vfio' };
-        return new VfioDevio({ api, backend, arena, frames, view, wishes, device, deviceMemory, leave });
+        return new VfioDevio({ api, backend, arena, frames, view, wishes, device, deviceMemory, faults, leave });
       } catch (error) {
         try {
           doAll(undo);

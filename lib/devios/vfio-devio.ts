@@ -8,6 +8,7 @@ import { COMMAND, changeCommand, HEADER, isGone } from '../pci/config-space.ts';
 import type { BarWindow, InterruptKind, Interrupts, PciDevio, PciEvents, PciView, PciWishes } from '../pci/devio.ts';
 import { PCI_REGION } from '../vfio/abi.ts';
 import type { VfioDevice } from '../vfio/device.ts';
+import type { FaultLog } from '../vfio/faults.ts';
 import { VfioInterrupts, VfioWatch } from '../vfio/interrupts.ts';
 import { around, tableOf } from '../vfio/msix.ts';
 import { doAll } from './do-all.ts';
@@ -32,6 +33,8 @@ export interface VfioParts {
   readonly wishes: PciWishes;
   readonly device: VfioDevice;
   readonly deviceMemory: DeviceMemory;
+  /** Where the IOMMU's faults are to be found, if they are. Not the devio's own. */
+  readonly faults?: FaultLog | undefined;
   /** Lets go of group and container, when all else has been closed. */
   readonly leave: () => void;
 }
@@ -59,6 +62,7 @@ export class VfioDevio implements PciDevio {
   private readonly parts: VfioParts;
   private readonly interrupts: VfioInterrupts;
   private readonly kernelWatch: VfioWatch;
+  private readonly unwatchFaults: (() => void) | undefined;
   private readonly bars = new Map<number, { readonly window: BarWindow; readonly segment: Segment }>();
   private readonly offsets = new Set<number>();
   private events: PciEvents | undefined;
@@ -86,6 +90,7 @@ export class VfioDevio implements PciDevio {
       error: () => this.events?.failed('it reported an error that it could not correct (PCI Express AER)'),
     };
     this.kernelWatch = new VfioWatch(device, told, () => this.look());
+    this.unwatchFaults = parts.faults?.watch(this.address, (text) => this.events?.failed(text));
   }
 
   bar(number: number): BarWindow {
@@ -164,7 +169,8 @@ export class VfioDevio implements PciDevio {
 
   /** Whether it is still there. */
   private look(): void {
-    const { arena } = this.parts;
+    const { arena, faults } = this.parts;
+    faults?.look();
     if ([...this.bars.values()].some(({ segment }) => arena.vanished(segment))) this.lose('its registers have gone');
     else if (isGone(this.config)) this.lose('it does not answer any more');
   }
@@ -176,22 +182,31 @@ export class VfioDevio implements PciDevio {
     this.parts.view.recall(this.address);
   }
 
+  /** Queues that a dead driver left behind are not to be found by the next one. */
+  private tryReset(): void {
+    try {
+      if (this.parts.device.resettable) this.parts.device.reset();
+    } catch {
+      // Its bus may be in use just now. The kernel tries again when the file is closed.
+    }
+  }
+
   force(): void {
-    this.resetNow();
+    // What has gone can do nothing any more, and one that is being removed the kernel stops itself.
+    if (this.gone === undefined) this.resetNow();
   }
 
   close(): void {
     if (this.closed) return;
     this.closed = true;
     const { arena, device, deviceMemory, leave, view } = this.parts;
-    // What the device cannot do any more needs not to be forbidden to it.
-    const present = !isGone(this.config);
+    const present = this.gone === undefined && !isGone(this.config);
     doAll([
       () => this.interrupts.disable(),
       () => present && this.setBusMaster(false),
-      // Queues that a dead driver left behind are not to be found by the next one. The kernel does it too, if it can.
-      () => present && device.resettable && device.reset(),
+      () => present && this.tryReset(),
       () => this.kernelWatch.close(),
+      () => this.unwatchFaults?.(),
       ...[...this.bars.values()].map(
         ({ segment }) =>
           () =>

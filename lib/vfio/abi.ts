@@ -10,7 +10,6 @@ export const REQUEST = {
   setIommu: request(2),
   groupGetStatus: request(3),
   groupSetContainer: request(4),
-  groupUnsetContainer: request(5),
   groupGetDeviceFd: request(6),
   deviceGetInfo: request(7),
   deviceGetRegionInfo: request(8),

@@ -43,7 +43,6 @@ export class Group {
   readonly number: number;
   readonly fd: number;
   private readonly kernel: VfioKernel;
-  private attached = false;
 
   /** Opens the file at `path`. Throws `VFIO_OPEN`, `GROUP_NOT_VIABLE`. */
   constructor(kernel: VfioKernel, path: string, number: number, sysfs: string) {
@@ -74,7 +73,6 @@ export class Group {
         EINVAL: 'their IOMMUs differ: use them in two engines',
       });
     }
-    this.attached = true;
   }
 
   /** Opens one of its devices; returns its fd, the caller's. Throws `VFIO_DEVICE`. */
@@ -90,12 +88,8 @@ export class Group {
     }
   }
 
-  /** Devices first: a group with an open device stays in its container. */
+  /** Devices first: a group with an open device stays open. It leaves its container with that. */
   close(): void {
-    try {
-      if (this.attached) this.kernel.ioctl(this.fd, REQUEST.groupUnsetContainer, 0);
-    } finally {
-      this.kernel.close(this.fd);
-    }
+    this.kernel.close(this.fd);
   }
 }

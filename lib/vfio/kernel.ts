@@ -1,15 +1,17 @@
 /** What VFIO needs of the kernel: files and their requests. One place, so that tests can stand in for it. Control half. */
-import { openSync, readSync, writeSync } from 'node:fs';
+import { constants, openSync, readSync, writeSync } from 'node:fs';
 import type { Native } from '../../native/index.ts';
 
 /** The kernel, as far as VFIO goes. Everything throws with `syscall` and `errno`. */
 export interface VfioKernel {
   /** Opens a file to read and write; the caller owns the fd. */
   open(path: string): number;
+  /** Opens a file to read what is there, without waiting for more. */
+  openLog(path: string): number;
   close(fd: number): void;
   ioctl: Native['ioctl'];
-  /** Reads at `position`; returns how many bytes. */
-  read(fd: number, bytes: Uint8Array, position: number): number;
+  /** Reads at `position`, or what comes next; returns how many bytes. */
+  read(fd: number, bytes: Uint8Array, position: number | null): number;
   write(fd: number, bytes: Uint8Array, position: number): number;
   eventfd(): number;
   epollCreate(): number;
@@ -21,6 +23,7 @@ export interface VfioKernel {
 export function vfioKernel(native: Native): VfioKernel {
   return {
     open: (path) => openSync(path, 'r+'),
+    openLog: (path) => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK),
     close: (fd) => native.close(fd),
     ioctl: (fd, request, argument, pointers) => native.ioctl(fd, request, argument, pointers),
     read: (fd, bytes, position) => readSync(fd, bytes, 0, bytes.length, position),

@@ -1,0 +1,191 @@
+// Runs in a guest: opens PCI functions through devio-iommu by hand, without a driver, and prints what it sees as JSON.
+import { existsSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Arena } from '../../dist/lib/arena/arena.js';
+import { FramePool } from '../../dist/lib/arena/frame-pool.js';
+import { iommuDevio } from '../../dist/lib/devios/iommu.js';
+import { capabilities } from '../../dist/lib/pci/config-space.js';
+import { readFunction } from '../../dist/lib/pci/device.js';
+import { loadNative } from '../../dist/native/index.js';
+
+const native = loadNative();
+const arena = new Arena(native);
+const frames = new FramePool(arena, { frames: 1024 });
+const recalled = [];
+const view = { wanted: () => ({}), take: () => ({}), unwant() {}, recall: (address) => recalled.push(address) };
+const provider = iommuDevio(arena, frames, view, { name: 'pci', version: 1 });
+
+/** A function as the enumerator would show it. */
+function deviceAt(address) {
+  const { driver, iommuGroup } = readFunction('/sys', address);
+  return { address, facts: { kernelDriver: driver, iommuGroup } };
+}
+
+async function open(address) {
+  const device = deviceAt(address);
+  const usable = await provider.usable(device);
+  if (usable !== true) throw new Error(usable);
+  const devio = await provider.open(device);
+  const events = [];
+  devio.watch({
+    lost: (reason) => events.push(`lost: ${reason}`),
+    failed: (reason) => events.push(`failed: ${reason}`),
+  });
+  return { devio, events };
+}
+
+/** Waits until `condition` holds; false when it does not for `ms`. */
+async function until(condition, ms = 3000) {
+  for (const end = Date.now() + ms; Date.now() < end; await sleep(20)) if (condition()) return true;
+  return condition();
+}
+
+/** Whether eventfds are signalled, by an edge-triggered set. */
+function watching(fds) {
+  const set = native.epollCreate();
+  for (const fd of fds) native.epollAdd(set, fd);
+  return { signalled: () => until(() => native.epollWait(set, 0) > 0), close: () => native.close(set) };
+}
+
+/** Registers of the 82574L (Intel 82574 GbE Controller Datasheet 3.4, §10). */
+const E1000E = {
+  ...{ status: 0x08, icr: 0xc0, ics: 0xc8, ims: 0xd0, imc: 0xd8, ivar: 0xe4, tctl: 0x400 },
+  ...{ tdbal: 0x3800, tdbah: 0x3804, tdlen: 0x3808, tdh: 0x3810, tdt: 0x3818 },
+};
+const OTHER = 1 << 24;
+const LSC = 1 << 2;
+
+/** What can be seen of a function when it is open. */
+function seen(devio) {
+  return {
+    vendor: devio.config.read(0, 16),
+    device: devio.config.read(2, 16),
+    command: devio.config.read(4, 16) & 7,
+    configBytes: devio.config.size,
+    capabilities: capabilities(devio.config).map(({ id }) => id),
+    vectors: devio.vectors,
+  };
+}
+
+async function e1000e(address) {
+  const { devio, events } = await open(address);
+  try {
+    const result = seen(devio);
+    await devio.reset();
+    const { registers, bytes } = devio.bar(0);
+    result.bar0 = bytes;
+    result.linkUp = (registers.get32(E1000E.status) & 2) !== 0;
+    result.rings = devio.addressOf(devio.allocateShared(4096, 4096)) > 0n;
+    devio.setBusMaster(true); // MSI and MSI-X are writes to memory
+    // An interrupt that is asked for: cause "other" on the first vector.
+    for (const kind of ['msix', 'msi', 'intx']) {
+      const on = devio.enableInterrupts(kind, kind === 'msix' ? devio.vectors.msix : 1);
+      const watch = watching(on.fds.slice(0, 1));
+      registers.put32(E1000E.ivar, 8 << 16);
+      registers.put32(E1000E.ims, OTHER | LSC);
+      registers.put32(E1000E.ics, OTHER | LSC);
+      result[kind] = await watch.signalled();
+      registers.get32(E1000E.icr);
+      if (kind === 'intx') {
+        // Masked since: the next is seen only once it is unmasked.
+        native.notify(on.unmask);
+        await sleep(100);
+        registers.put32(E1000E.ics, OTHER | LSC);
+        result.intxAgain = await watch.signalled();
+      }
+      registers.put32(E1000E.imc, 0xffff_ffff);
+      registers.get32(E1000E.icr);
+      await sleep(20);
+      devio.disableInterrupts();
+      watch.close();
+    }
+    // A ring where nothing is mapped.
+    registers.put32(E1000E.tdbal, 0x7000_0000);
+    registers.put32(E1000E.tdbah, 0);
+    registers.put32(E1000E.tdlen, 4096);
+    registers.put32(E1000E.tdh, 0);
+    registers.put32(E1000E.tctl, 2);
+    registers.put32(E1000E.tdt, 1);
+    await until(() => events.length > 0);
+    result.events = events;
+    devio.setBusMaster(false);
+    return result;
+  } finally {
+    devio.close();
+  }
+}
+
+async function virtio(address) {
+  const { devio, events } = await open(address);
+  try {
+    const result = seen(devio);
+    await devio.reset().catch((error) => {
+      result.reset = error.code;
+    });
+    const common = capabilities(devio.config).find(
+      ({ id, offset }) => id === 9 && devio.config.read(offset + 3, 8) === 1,
+    );
+    const { registers } = devio.bar(devio.config.read(common.offset + 4, 8));
+    const at = devio.config.read(common.offset + 8, 32);
+    // device_status of virtio 1.2 §4.1.4.3: acknowledged, and reset.
+    registers.put8(at + 20, 1);
+    result.acknowledged = registers.get8(at + 20);
+    registers.put8(at + 20, 0);
+    result.afterReset = registers.get8(at + 20);
+    result.queues = registers.get16(at + 18);
+    const on = devio.enableInterrupts('msix', devio.vectors.msix);
+    registers.put16(at + 16, 0); // config_msix_vector
+    result.vector = registers.get16(at + 16);
+    result.fds = on.fds.length;
+    result.events = events;
+    return result;
+  } finally {
+    devio.close();
+  }
+}
+
+/** Held until the kernel wants it back; another program has it removed meanwhile. */
+async function hold(address) {
+  const { devio, events } = await open(address);
+  const { registers } = devio.bar(0);
+  writeFileSync('/tmp/held', '');
+  const asked = await until(() => events.length > 0, 30_000);
+  const began = Date.now();
+  devio.close();
+  const gone = await until(() => !existsSync(`/sys/bus/pci/devices/${address}`));
+  // Whoever still has the registers reads what the arena has there now.
+  return { asked, events, recalled, gone, afterMs: Date.now() - began, stale: registers.get32(E1000E.status) };
+}
+
+/** Both at once: one container, whose frames are mapped once. */
+async function both(addresses) {
+  const opened = [];
+  for (const address of addresses) opened.push(await open(address));
+  // As another engine would: a group has one owner.
+  const other = iommuDevio(arena, frames, view, { name: 'pci', version: 1 });
+  let again = 'opened';
+  try {
+    other.open(deviceAt(addresses[0])).close();
+  } catch (error) {
+    again = `${error.code} ${error.message}`;
+  }
+  for (const { devio } of opened) devio.close();
+  return { again };
+}
+
+const kinds = { e1000e, virtio, hold };
+const results = {};
+try {
+  for (const argument of process.argv.slice(2)) {
+    const [kind, address] = argument.split('=');
+    results[kind] = await kinds[kind](address);
+  }
+  const addresses = process.argv.slice(2).map((argument) => argument.split('=')[1]);
+  if (addresses.length > 1) results.both = await both(addresses);
+} catch (error) {
+  results.error = `${error.stack}`;
+}
+frames.close();
+results.leftOver = arena.used;
+arena.close();
+console.log(JSON.stringify(results));
