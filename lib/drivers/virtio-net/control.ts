@@ -80,8 +80,8 @@ export class Control {
     const sent =
       transport.command === undefined
         ? this.ring?.send(what, command, this.commandMs)
-        : inTime(what, this.commandMs, transport.command(group, code, data));
-    const ack = (await sent) ?? CTRL_ACK.ERR;
+        : transport.command(group, code, data);
+    const ack = sent === undefined ? CTRL_ACK.ERR : await inTime(what, this.commandMs, sent);
     if (ack === CTRL_ACK.OK) return;
     const why = ack === CTRL_ACK.ERR ? 'the device refuses' : `the device answers ${ack}, which is no answer`;
     throw new DeviceError('COMMAND_REFUSED', { what, why, fix: 'use the device as it is' });

@@ -67,6 +67,7 @@ export class PciTransport implements VirtioTransport {
 
   watch(events: TransportEvents): void {
     this.events = events;
+    if (this.gone !== undefined) events.lost(this.gone);
   }
 
   /** Throws `DEVICE_LOST` when the device has gone, else returns its status. */
@@ -206,7 +207,7 @@ export class PciTransport implements VirtioTransport {
         const why = `it has not ended in ${ms} ms`;
         throw this.broken('DEVICE_TIMEOUT', what, why, 'reset the function (unbind it and bind it again)');
       }
-      await sleep(wait, undefined, { ref: false });
+      await sleep(wait);
     }
   }
 
