@@ -7,7 +7,7 @@ import { type QueuePlan, TX } from '../../queue.ts';
 import { hasFeature } from '../../virtio/features.ts';
 import { receiveQueue, transmitQueue } from '../../virtio/net.ts';
 import { queueAreas } from '../../virtio/ring.ts';
-import type { Interrupt, QueueLayout, VirtioDevio } from '../../virtio/transport.ts';
+import { type Interrupt, type QueueLayout, SILENT, type VirtioDevio } from '../../virtio/transport.ts';
 import { BLOCK, blockBytes, heldFrames, openBlock, TROUBLE } from './block.ts';
 import { VIRTIO_RX_NAMES, VIRTIO_TX_NAMES } from './data.ts';
 
@@ -20,9 +20,6 @@ export interface QueueOptions {
   readonly interrupts: ReadonlyMap<number, Interrupt>;
   readonly wake: () => void;
 }
-
-/** Nobody waits for it. */
-const SILENT: Interrupt = { fd: -1, isr: 0, unmask: -1 };
 
 /** A queue that runs. Plain data. */
 export interface QueueState {
