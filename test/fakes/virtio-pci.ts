@@ -168,6 +168,8 @@ export class FakeVirtioPci implements PciDevio {
     demanding: false,
     notifyData: (queue: number) => 0x40 + queue,
     silent: false,
+    /** The function cannot be reset. */
+    noReset: false,
   };
   private readonly native = loadNative();
   private readonly view: DataView;
@@ -597,6 +599,10 @@ export class FakeVirtioPci implements PciDevio {
   }
 
   async reset(): Promise<void> {
+    if (this.faults.noReset)
+      throw new DevioError('NO_RESET', { what: this.address, why: 'it has no way to', fix: 'unbind it' });
+    this.log.push('function reset');
+    this.resetUntil = 0;
     this.clear();
   }
 

@@ -178,6 +178,17 @@ describe('Resets', () => {
     expect([fake.busMaster, fake.log.at(-1)]).toEqual([false, 'bus master off']);
   });
 
+  test('H12: one that never ends when the device is opened is made up for by a reset of the function, if it has one', async () => {
+    const hung = async (noReset: boolean) => {
+      const { fake, transport } = open();
+      fake.faults.resetMs = 1e9;
+      fake.faults.noReset = noReset;
+      return { fake, result: await code(transport.reset()) };
+    };
+    expect(await hung(false)).toMatchObject({ result: 'nothing', fake: { status: 0, busMaster: false } });
+    expect(await hung(true)).toMatchObject({ result: 'DEVICE_TIMEOUT', fake: { busMaster: false } });
+  });
+
   test('The device is a master of the bus from just before DRIVER_OK to the end of its reset', async () => {
     const { fake, transport } = await running();
     await transport.reset();

@@ -189,7 +189,9 @@ export class PciTransport implements VirtioTransport {
     try {
       this.present();
       common.put8(COMMON.deviceStatus, 0);
-      await this.until('its reset', limits.resetMs, () => this.present() === 0);
+      await this.until('its reset', limits.resetMs, () => this.present() === 0).catch((error) =>
+        this.resetFunction(error),
+      );
     } finally {
       // Also of a device that does not say so: whatever it does, it reaches no memory.
       this.cutOff();
@@ -197,6 +199,13 @@ export class PciTransport implements VirtioTransport {
     this.features = 0n;
     this.asked = false;
     this.last = undefined;
+  }
+
+  /** After a reset that failed with `error`: the whole function, as long as nobody waits for interrupts that this turns off. */
+  private async resetFunction(error: Error): Promise<void> {
+    if (this.gone !== undefined || this.vectors.chosen) throw error;
+    await this.devio.reset().catch(() => {}); // not every function can
+    if (this.present() !== 0) throw error;
   }
 
   /** Waits until `done`; throws `DEVICE_TIMEOUT` after `ms`. */

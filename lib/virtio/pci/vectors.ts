@@ -43,6 +43,11 @@ export class Vectors {
     this.isr = isr;
   }
 
+  /** Whether `choose` was called: somebody may wait for them. */
+  get chosen(): boolean {
+    return this.queues.length > 0;
+  }
+
   /** Turns on interrupts for `queues`, in the best way that the device goes along with; returns those of each. */
   choose(queues: readonly number[]): ReadonlyMap<number, Interrupt> {
     this.queues = queues;

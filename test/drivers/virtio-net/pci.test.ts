@@ -277,6 +277,7 @@ describe('A port on a PCI function', () => {
     expect(await refused({}, (fake) => fake.vanish())).toBe('BAD_CAPABILITIES');
     const hung = (fake: FakeVirtioPci) => {
       fake.faults.resetMs = 1e9;
+      fake.faults.noReset = true;
     };
     expect(await refused({}, hung)).toBe('DEVICE_TIMEOUT');
   });
