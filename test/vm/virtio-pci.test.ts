@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, vi } from 'vitest';
 import { Guest } from './guest.ts';
@@ -7,33 +8,48 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const MAIN = here('../../dist/lib/cli/main.js');
 const FORWARD = here('./forward-guest.mjs');
 const EVENTS = here('./events-guest.mjs');
+const FLOWS = here('./flows-guest.mjs');
 /** Packets that come back, each over four wires. */
 const COUNT = Number(process.env.LINECARD_VM_FRAMES ?? 2000);
 const PULLS = Number(process.env.LINECARD_VM_PULLS ?? 2);
 const CARDS = [1, 2, 3, 4].map((n) => `0000:0${n}:00.0`);
 
+/** Options of card `n`, at the end of netdev `n`. */
 const card = (n: number) => ({
   ...{ id: `card${n}`, netdev: `n${n}`, bus: `rp${n}`, romfile: '', mac: `52:54:00:00:00:0${n + 1}` },
   ...{ 'disable-legacy': 'on', iommu_platform: 'on', packed: 'on' },
 });
 
+/** QEMU's arguments for card `n`, in a slot of its own, on a netdev of that kind. */
+const slot = (n: number, netdev: string, more: Readonly<Record<string, unknown>> = {}) => [
+  ...['-netdev', `${netdev},id=n${n}`, '-device', `pcie-root-port,id=rp${n},chassis=${n},slot=${n}`],
+  ...[
+    '-device',
+    ['virtio-net-pci', ...Object.entries({ ...card(n), ...more }).map((entry) => entry.join('='))].join(','),
+  ],
+];
+
 /** Two wires with a card at each end: 0 and 1, 2 and 3. */
-const wires = [0, 1, 2, 3].flatMap((n) => [
-  ...['-netdev', `hubport,id=n${n},hubid=${n >> 1}`, '-device', `pcie-root-port,id=rp${n},chassis=${n},slot=${n}`],
-  ...['-device', ['virtio-net-pci', ...Object.entries(card(n)).map((entry) => entry.join('='))].join(',')],
-]);
+const wires = [0, 1, 2, 3].flatMap((n) => slot(n, `hubport,hubid=${n >> 1}`));
+
+/** A guest behind an IOMMU, whose first cards are bound to VFIO. */
+async function bootWith(args: readonly string[], addresses: readonly string[], netns?: string): Promise<Guest> {
+  const guest = await Guest.boot({
+    machine: 'q35,kernel-irqchip=split',
+    args: ['-device', 'intel-iommu,intremap=on,caching-mode=on', ...args],
+    append: 'intel_iommu=on iommu=pt',
+    ...(netns === undefined ? {} : { netns }),
+  });
+  for (const address of addresses) await guest.run(`node ${MAIN} bind ${address} vfio-pci`);
+  return guest;
+}
 
 describe('In a guest with an IOMMU, virtio-net cards', () => {
   let guest: Guest;
   const bind = (address: string) => guest.run(`node ${MAIN} bind ${address} vfio-pci`);
   beforeAll(async () => {
     if (!haveGuests) return;
-    guest = await Guest.boot({
-      machine: 'q35,kernel-irqchip=split',
-      args: ['-device', 'intel-iommu,intremap=on,caching-mode=on', ...wires],
-      append: 'intel_iommu=on iommu=pt',
-    });
-    for (const address of CARDS) await bind(address);
+    guest = await bootWith(wires, CARDS);
   }, 300_000);
   afterAll(() => guest?.close());
 
@@ -126,4 +142,48 @@ describe('In a guest with an IOMMU, virtio-net cards', () => {
       600_000,
     );
   });
+});
+
+describe('In a guest with an IOMMU, virtio-net cards of several queue pairs', () => {
+  const NETNS = `vpci${process.pid}`;
+  const TAPS = ['tap0', 'tap1'];
+  const run = (command: string) => execFileSync('sh', ['-ec', command], { stdio: 'pipe' });
+  let guest: Guest;
+  beforeAll(async () => {
+    if (!haveGuests) return;
+    const each = (text: (tap: string) => string) => TAPS.map(text).join('; ');
+    // A wire with several queues is a bridge between two taps that have them.
+    run(`ip netns add ${NETNS}
+      ip -n ${NETNS} link add bridge type bridge
+      ip -n ${NETNS} link set bridge up
+      ${each((tap) => `ip -n ${NETNS} tuntap add ${tap} mode tap multi_queue`)}
+      ${each((tap) => `ip -n ${NETNS} link set ${tap} master bridge up`)}`);
+    const args = TAPS.flatMap((tap, n) =>
+      slot(n, `tap,ifname=${tap},script=no,downscript=no,vhost=off,queues=2`, { mq: 'on', vectors: 6 }),
+    );
+    guest = await bootWith(args, CARDS.slice(0, 2), NETNS);
+  }, 300_000);
+  afterAll(async () => {
+    await guest?.close();
+    if (haveGuests) run(`ip netns del ${NETNS}`);
+  });
+
+  testWithGuest(
+    'receive by each of them, every frame intact, with an interrupt for each',
+    async () => {
+      const options = {
+        ports: CARDS.slice(0, 2).map((address) => `pci:${address}`),
+        queues: 2,
+        count: COUNT,
+        rate: 200,
+      };
+      const result = JSON.parse(await guest.run(`node ${FLOWS} '${JSON.stringify(options)}'`, 240_000));
+      expect(result).toMatchObject({ interrupts: 2, ledger: { balanced: true, lost: 0 } });
+      const sum = (name: string) =>
+        result.sinks.reduce((all: number, sink: Record<string, number>) => all + sink[name], 0);
+      expect([sum('ok'), sum('corrupt'), sum('duplicate')]).toEqual([COUNT, 0, 0]);
+      for (const { ok } of result.sinks) expect(ok).toBeGreaterThan(0);
+    },
+    300_000,
+  );
 });
