@@ -14,6 +14,7 @@ export interface ControlPlace {
   readonly desc: number;
   readonly driver: number;
   readonly device: number;
+  readonly eventIdx?: boolean;
 }
 
 /** Serves commands. */
@@ -48,7 +49,8 @@ export class ControlDevice {
   /** Takes the command that it was notified of, and a function that answers it. */
   take(): { told: Told; answer: (ack: number) => void } {
     const { view, violations, count } = this;
-    const { size, packed, desc, driver, device } = this.place;
+    const { size, packed, desc, driver, device, eventIdx = false } = this.place;
+    if (!packed && eventIdx && view.getUint16(driver, true) !== 0) violations.push('V26: avail flags with EVENT_IDX');
     this.count++;
     const head = packed ? (count * 2) % size : view.getUint16(driver + 4 + 2 * (count % size), true);
     if (!packed && view.getUint16(driver + 2, true) !== ((count + 1) & 0xffff)) violations.push('V24: avail idx');

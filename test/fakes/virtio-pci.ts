@@ -419,13 +419,14 @@ export class FakeVirtioPci implements PciDevio {
     const [desc, driver, device] = [queue.desc, queue.driver, queue.device].map((address) => this.offsetOf(address));
     const place = { size: queue.size, desc, driver, device };
     const packed = (this.accepted & F.PACKED) !== 0n;
+    const eventIdx = (this.accepted & F.EVENT_IDX) !== 0n;
     const control = (this.accepted & F.CTRL_VQ) !== 0n && index === this.controlQueue;
     if (control) {
       const at = (address: bigint) => this.offsetOf(address);
-      queue.control = new ControlDevice(this.memory, { ...place, packed }, this.violations, at);
+      queue.control = new ControlDevice(this.memory, { ...place, packed, eventIdx }, this.violations, at);
       return;
     }
-    const negotiated = { eventIdx: (this.accepted & F.EVENT_IDX) !== 0n };
+    const negotiated = { eventIdx };
     queue.ring = new (packed ? PackedDeviceRing : SplitDeviceRing)(this.memory, place, negotiated);
   }
 

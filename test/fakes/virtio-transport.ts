@@ -253,7 +253,9 @@ export class FakeVirtio implements VirtioTransport, VirtioDevio {
       this.violations.push('V51: a notification before the queue runs');
       return;
     }
-    const control = this.controls.get(index) ?? new ControlDevice(this.memory, layout, this.violations);
+    const control =
+      this.controls.get(index) ??
+      new ControlDevice(this.memory, { ...layout, eventIdx: (this.accepted & F.EVENT_IDX) !== 0n }, this.violations);
     this.controls.set(index, control);
     const { told, answer } = control.take();
     void this.answer(told).then(answer);

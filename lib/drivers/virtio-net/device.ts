@@ -214,7 +214,7 @@ export class VirtioNetDevice implements PortDevice {
     const layouts = new Map(queues.layouts);
     if (this.has('CTRL_VQ')) {
       const index = controlQueue(this.net.pairs);
-      const layout = this.control.prepare(index, this.has('RING_PACKED'));
+      const layout = this.control.prepare(index, this.has('RING_PACKED'), this.has('EVENT_IDX'));
       if (layout !== undefined) layouts.set(index, layout);
     }
     await this.bringUp.start(layouts);

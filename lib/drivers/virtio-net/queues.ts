@@ -6,7 +6,7 @@ import type { PortConfig, QueueHandle, Queues } from '../../pktio/types.ts';
 import { type QueuePlan, TX } from '../../queue.ts';
 import { hasFeature } from '../../virtio/features.ts';
 import { receiveQueue, transmitQueue } from '../../virtio/net.ts';
-import { queueAreas } from '../../virtio/ring.ts';
+import { queueAreas, USED } from '../../virtio/ring.ts';
 import { type Interrupt, type QueueLayout, SILENT, type VirtioDevio } from '../../virtio/transport.ts';
 import { BLOCK, blockBytes, heldFrames, openBlock, TROUBLE } from './block.ts';
 import { VIRTIO_RX_NAMES, VIRTIO_TX_NAMES } from './data.ts';
@@ -118,11 +118,13 @@ export class QueueSet {
     const areas = queueAreas(size, packed);
     // Event words are accessed as halves of 32-bit words: two bytes more behind each area.
     const [desc, driver, device] = [areas.desc, areas.driver, areas.device].map(({ bytes, align }) => {
-      const offset = this.devio.allocateShared(bytes + 2, Math.max(align, 64));
+      const offset = this.devio.allocateShared(bytes + 2 + USED.ring, Math.max(align, 64));
       this.shared.push(offset);
       return offset;
     });
-    return { size, packed, desc, driver, device };
+    // Elements of a used ring begin where none of them lies across a line, or a page: behind an IOMMU, QEMU before 9.0 writes
+    // the second half of such a one to somewhere else.
+    return { size, packed, desc, driver, device: packed ? device : device + USED.ring };
   }
 
   private allocate(bytes: number): number {

@@ -180,9 +180,14 @@ describe('A port on a PCI function', () => {
     expect(fake.violations).toEqual([]);
   });
 
-  test('drives its control queue in memory that the device sees', async () => {
+  test('No element of a used ring lies across a line', async () => {
+    const { port } = await started();
+    for (const { plan } of [...port.queues.rx, ...port.queues.tx]) expect((plan.data.device + 4) % 8).toBe(0);
+  });
+
+  test('V26: drives its control queue in memory that the device sees', async () => {
     const { fake, port } = await started({
-      features: CONTROLLED | F.MQ,
+      features: CONTROLLED | F.MQ | F.EVENT_IDX,
       config: { pairs: 2 },
       numQueues: 5,
       nommu: true,
