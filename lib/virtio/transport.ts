@@ -41,6 +41,9 @@ export interface Interrupt {
   readonly unmask: number;
 }
 
+/** Of a queue that has no interrupt, or for which nobody waits. */
+export const SILENT: Interrupt = { fd: -1, isr: 0, unmask: -1 };
+
 /** What a device does without being asked. */
 export interface TransportEvents {
   /** The configuration may have changed: link, announce. */

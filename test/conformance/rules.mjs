@@ -44,9 +44,7 @@ const range = (prefix, first, last) => Array.from({ length: last - first + 1 }, 
 
 const hostileDevice = lies('H', 14);
 const hostileGuest = lies('G', 14);
-because(driver, range('V', 54, 76), 'of PCI: there is no PCI transport yet');
 because(driver, ['V29'], 'no test of its own: the fake device looks at it in every test of a split ring');
-because(hostileDevice, ['H9'], 'of PCI: there is no PCI transport yet');
 because(device, range('B', 25, 27), 'a vhost-user back end has no control queue: the front end answers these commands');
 because(device, ['B28'], 'the front end enables pairs, ring by ring: see B1');
 because(device, ['B29'], 'RSS is not offered');

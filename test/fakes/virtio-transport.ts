@@ -4,6 +4,7 @@
  */
 import type { FramePool } from '../../lib/arena/frame-pool.ts';
 import type { QueueLayout, TransportEvents, VirtioDevio, VirtioTransport } from '../../lib/virtio/transport.ts';
+import { ControlDevice, type NetConfigFields, netConfig, type Told } from './virtio-control.ts';
 
 const bit = (n: number): bigint => 1n << BigInt(n);
 
@@ -65,29 +66,12 @@ const NEEDS: readonly (readonly [bigint, bigint])[] = [
 
 const STATUS_BITS = { acknowledge: 1, driver: 2, driverOk: 4, featuresOk: 8, needsReset: 64, failed: 128 };
 
-/** A command as the device got it. */
-export interface Told {
-  readonly class: number;
-  readonly command: number;
-  readonly data: readonly number[];
-}
-
 /** How a device is. */
 export interface FakeOptions {
   readonly features: bigint;
   readonly wishes?: Readonly<Record<string, string | number | boolean>>;
   /** struct virtio_net_config. */
-  readonly config?: {
-    mac?: number[];
-    status?: number;
-    pairs?: number;
-    mtu?: number;
-    speed?: number;
-    duplex?: number;
-    table?: number;
-    key?: number;
-    types?: number;
-  };
+  readonly config?: NetConfigFields;
   readonly queueMax?: number;
   /** Commands go to a control queue in memory. */
   readonly controlQueue?: boolean;
@@ -126,7 +110,7 @@ export class FakeVirtio implements VirtioTransport, VirtioDevio {
   private current = 0;
   private readonly options: FakeOptions;
   private next = 0x1_0000;
-  private readonly heads = new Map<number, number>();
+  private readonly controls = new Map<number, ControlDevice>();
   readonly command?: (group: number, command: number, data: Uint8Array) => Promise<number>;
   readonly notify?: (index: number) => void;
 
@@ -138,39 +122,13 @@ export class FakeVirtio implements VirtioTransport, VirtioDevio {
     this.frames = {
       plan: { base: 0x20_0000, count, frameSize, headroom, depot: 0, owners: 0 },
     } as unknown as FramePool;
-    this.config = this.makeConfig();
+    this.config = netConfig(options.config);
     if (options.controlQueue) this.notify = (index) => this.serve(index);
     else this.command = (group, command, data) => this.answer({ class: group, command, data: [...data] });
   }
 
   get transport(): this {
     return this;
-  }
-
-  private makeConfig(): Uint8Array {
-    const c = {
-      mac: [2, 0, 0, 0, 0, 9],
-      status: 1,
-      pairs: 1,
-      mtu: 1500,
-      speed: 0xffff_ffff,
-      duplex: 0xff,
-      table: 0,
-      key: 0,
-      types: 0,
-      ...this.options.config,
-    };
-    const view = new DataView(new ArrayBuffer(24));
-    for (const [i, byte] of c.mac.entries()) view.setUint8(i, byte);
-    view.setUint16(6, c.status, true);
-    view.setUint16(8, c.pairs, true);
-    view.setUint16(10, c.mtu, true);
-    view.setUint32(12, c.speed, true);
-    view.setUint8(16, c.duplex);
-    view.setUint8(17, c.key);
-    view.setUint16(18, c.table, true);
-    view.setUint32(20, c.types, true);
-    return new Uint8Array(view.buffer);
   }
 
   private present(): void {
@@ -224,7 +182,7 @@ export class FakeVirtio implements VirtioTransport, VirtioDevio {
     if (this.faults.resetHangs) return new Promise(() => {});
     this.current = 0;
     this.running.clear();
-    this.heads.clear();
+    this.controls.clear();
   }
 
   async readConfig(offset: number, length: number): Promise<Uint8Array> {
@@ -295,36 +253,12 @@ export class FakeVirtio implements VirtioTransport, VirtioDevio {
       this.violations.push('V51: a notification before the queue runs');
       return;
     }
-    const view = new DataView(this.memory);
-    const count = this.heads.get(index) ?? 0;
-    this.heads.set(index, count + 1);
-    const { size, packed, desc, driver, device } = layout;
-    const head = packed ? (count * 2) % size : view.getUint16(driver + 4 + 2 * (count % size), true);
-    if (!packed && view.getUint16(driver + 2, true) !== ((count + 1) & 0xffff)) this.violations.push('V24: avail idx');
-    const part = (slot: number) => {
-      const at = desc + 16 * slot;
-      const flags = view.getUint16(at + (packed ? 14 : 12), true);
-      return { at, addr: Number(view.getBigUint64(at, true)), len: view.getUint32(at + 8, true), flags };
-    };
-    const first = part(head);
-    const second = part(packed ? head + 1 : view.getUint16(first.at + 14, true));
-    if ((first.flags & 3) !== 1 || (second.flags & 3) !== 2)
-      this.violations.push('V15: a readable part, then a writable one');
-    const bytes = [...new Uint8Array(this.memory).slice(first.addr, first.addr + first.len)];
-    const finish = (ack: number) => {
-      view.setUint8(second.addr, ack);
-      if (packed) {
-        const wrap = Math.floor((count * 2) / size) % 2 === 0;
-        if (((first.flags & 0x80) !== 0) !== wrap || ((first.flags & 0x8000) !== 0) === wrap)
-          this.violations.push('V41: flags');
-        view.setUint16(first.at + 14, wrap ? 0x8080 : 0, true);
-        return;
-      }
-      view.setUint32(device + 4 + 8 * (count % size), head, true);
-      view.setUint16(device + 2, count + 1, true);
-    };
-    const [group, command, ...data] = bytes;
-    void this.answer({ class: group, command, data }).then(finish);
+    const control =
+      this.controls.get(index) ??
+      new ControlDevice(this.memory, { ...layout, eventIdx: (this.accepted & F.EVENT_IDX) !== 0n }, this.violations);
+    this.controls.set(index, control);
+    const { told, answer } = control.take();
+    void this.answer(told).then(answer);
   }
 
   allocate(bytes: number): number {

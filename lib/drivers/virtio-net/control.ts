@@ -37,10 +37,11 @@ export class Control {
   }
 
   /** Lays the queue out, with number `index`; undefined when none is needed. */
-  prepare(index: number, packed: boolean): QueueLayout | undefined {
+  prepare(index: number, packed: boolean, eventIdx: boolean): QueueLayout | undefined {
     this.release();
     if (this.devio.transport.command !== undefined) return undefined;
     this.ring = new ControlRing(this.devio, index, packed);
+    this.ring.silence(eventIdx);
     return this.ring.layout;
   }
 
@@ -80,8 +81,8 @@ export class Control {
     const sent =
       transport.command === undefined
         ? this.ring?.send(what, command, this.commandMs)
-        : inTime(what, this.commandMs, transport.command(group, code, data));
-    const ack = (await sent) ?? CTRL_ACK.ERR;
+        : transport.command(group, code, data);
+    const ack = sent === undefined ? CTRL_ACK.ERR : await inTime(what, this.commandMs, sent);
     if (ack === CTRL_ACK.OK) return;
     const why = ack === CTRL_ACK.ERR ? 'the device refuses' : `the device answers ${ack}, which is no answer`;
     throw new DeviceError('COMMAND_REFUSED', { what, why, fix: 'use the device as it is' });
@@ -123,9 +124,15 @@ class ControlRing {
     const { driver, device } = this.layout;
     this.view = new DataView(devio.memory);
     this.heads = { driver: new Int32Array(devio.memory, driver, 1), device: new Int32Array(devio.memory, device, 1) };
-    // We look for ourselves.
-    if (packed) this.view.setUint16(driver + EVENT.flags, EVENT_F.DISABLE, true);
-    else this.view.setUint16(driver + AVAIL.flags, NO_INTERRUPT, true);
+  }
+
+  /** We look for ourselves: no interrupts, for as long as can be said. */
+  silence(eventIdx: boolean): void {
+    const { view } = this;
+    const { packed, driver } = this.layout;
+    if (packed) view.setUint16(driver + EVENT.flags, EVENT_F.DISABLE, true);
+    else if (eventIdx) view.setUint16(driver + AVAIL.ring + SIZE * 2, 0xffff, true);
+    else view.setUint16(driver + AVAIL.flags, NO_INTERRUPT, true);
   }
 
   get state(): ControlState {
@@ -135,8 +142,9 @@ class ControlRing {
 
   private layOut(packed: boolean): QueueLayout {
     const areas = queueAreas(SIZE, packed);
-    const [desc, driver, device] = [areas.desc, areas.driver, areas.device].map(({ bytes, align }) =>
-      this.devio.allocateShared(bytes + 2, Math.max(align, 4)),
+    // Each is within a line: see `QueueSet`.
+    const [desc, driver, device] = [areas.desc, areas.driver, areas.device].map(({ bytes }) =>
+      this.devio.allocateShared(bytes + 2, 64),
     );
     return { size: SIZE, packed, desc, driver, device };
   }

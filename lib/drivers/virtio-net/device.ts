@@ -223,7 +223,7 @@ export class VirtioNetDevice implements PortDevice {
     const layouts = new Map(queues.layouts);
     if (this.has('CTRL_VQ')) {
       const index = controlQueue(this.net.pairs);
-      const layout = this.control.prepare(index, this.has('RING_PACKED'));
+      const layout = this.control.prepare(index, this.has('RING_PACKED'), this.has('EVENT_IDX'));
       if (layout !== undefined) layouts.set(index, layout);
     }
     await this.bringUp.start(layouts);
@@ -428,10 +428,16 @@ export async function openVirtioNet(
   const bringUp = new BringUp(name, devio.transport, limits.stepMs);
   const introduced = await bringUp.introduce(devio.wishes);
   const { features } = introduced;
+  const { pairs } = introduced.config;
+  const { queues = pairs } = devio.wishes;
+  if (Number(queues) > pairs) {
+    const why = `it has ${pairs} queue ${pairs === 1 ? 'pair' : 'pairs'}, not ${queues}`;
+    throw new DeviceError('TOO_FEW_QUEUES', { what: name, why, fix: `ask for queues=${pairs} or fewer` });
+  }
   const most = {
     rx: powerOfTwo(await bringUp.queueSize(receiveQueue(0), 32_768, features)),
     tx: powerOfTwo(await bringUp.queueSize(transmitQueue(0), 32_768, features)),
-    pairs: introduced.config.pairs,
+    pairs: Number(queues),
   };
   return new VirtioNetDevice(name, devio, { bringUp, introduced, most }, limits);
 }

@@ -6,8 +6,8 @@ import type { PortConfig, QueueHandle, Queues } from '../../pktio/types.ts';
 import { MAX_SEGMENTS, type QueuePlan, TX } from '../../queue.ts';
 import { hasFeature } from '../../virtio/features.ts';
 import { NET_HDR_BYTES, receiveQueue, transmitQueue } from '../../virtio/net.ts';
-import { DESC_BYTES, queueAreas } from '../../virtio/ring.ts';
-import type { Interrupt, QueueLayout, VirtioDevio } from '../../virtio/transport.ts';
+import { DESC_BYTES, queueAreas, USED } from '../../virtio/ring.ts';
+import { type Interrupt, type QueueLayout, SILENT, type VirtioDevio } from '../../virtio/transport.ts';
 import { parseMac } from '../../wire/mac.ts';
 import { putRarp, RARP_BYTES } from '../../wire/rarp.ts';
 import { BLOCK, blockBytes, heldFrames, openBlock, TROUBLE, takeFrames } from './block.ts';
@@ -24,9 +24,6 @@ export interface QueueOptions {
   readonly interrupts: ReadonlyMap<number, Interrupt>;
   readonly wake: () => void;
 }
-
-/** Nobody waits for it. */
-const SILENT: Interrupt = { fd: -1, isr: 0, unmask: -1 };
 
 /** A queue that runs. Plain data. */
 export interface QueueState {
@@ -129,11 +126,13 @@ export class QueueSet {
     const areas = queueAreas(size, packed);
     // Event words are accessed as halves of 32-bit words: two bytes more behind each area.
     const [desc, driver, device] = [areas.desc, areas.driver, areas.device].map(({ bytes, align }) => {
-      const offset = this.devio.allocateShared(bytes + 2, Math.max(align, 64));
+      const offset = this.devio.allocateShared(bytes + 2 + USED.ring, Math.max(align, 64));
       this.shared.push(offset);
       return offset;
     });
-    return { size, packed, desc, driver, device };
+    // Elements of a used ring begin where none of them lies across a line, or a page: behind an IOMMU, QEMU before 9.0 writes
+    // the second half of such a one to somewhere else.
+    return { size, packed, desc, driver, device: packed ? device : device + USED.ring };
   }
 
   /** A table per id for packets of several frames, and where the device finds it. */

@@ -67,6 +67,7 @@ export class PciTransport implements VirtioTransport {
 
   watch(events: TransportEvents): void {
     this.events = events;
+    if (this.gone !== undefined) events.lost(this.gone);
   }
 
   /** Throws `DEVICE_LOST` when the device has gone, else returns its status. */
@@ -188,7 +189,9 @@ export class PciTransport implements VirtioTransport {
     try {
       this.present();
       common.put8(COMMON.deviceStatus, 0);
-      await this.until('its reset', limits.resetMs, () => this.present() === 0);
+      await this.until('its reset', limits.resetMs, () => this.present() === 0).catch((error) =>
+        this.resetFunction(error),
+      );
     } finally {
       // Also of a device that does not say so: whatever it does, it reaches no memory.
       this.cutOff();
@@ -196,6 +199,13 @@ export class PciTransport implements VirtioTransport {
     this.features = 0n;
     this.asked = false;
     this.last = undefined;
+  }
+
+  /** After a reset that failed with `error`: the whole function, as long as nobody waits for interrupts that this turns off. */
+  private async resetFunction(error: Error): Promise<void> {
+    if (this.gone !== undefined || this.vectors.chosen) throw error;
+    await this.devio.reset().catch(() => {}); // not every function can
+    if (this.present() !== 0) throw error;
   }
 
   /** Waits until `done`; throws `DEVICE_TIMEOUT` after `ms`. */
@@ -206,7 +216,7 @@ export class PciTransport implements VirtioTransport {
         const why = `it has not ended in ${ms} ms`;
         throw this.broken('DEVICE_TIMEOUT', what, why, 'reset the function (unbind it and bind it again)');
       }
-      await sleep(wait, undefined, { ref: false });
+      await sleep(wait);
     }
   }
 

@@ -5,12 +5,9 @@
 import { readSync } from 'node:fs';
 import { DeviceError } from '../../errors.ts';
 import type { Interrupts, PciDevio } from '../../pci/devio.ts';
-import type { Interrupt } from '../transport.ts';
+import { type Interrupt, SILENT } from '../transport.ts';
 import type { Region } from './region.ts';
 import { COMMON, NO_VECTOR } from './regs.ts';
-
-/** A queue that has no interrupt. */
-export const NO_INTERRUPT: Interrupt = { fd: -1, isr: 0, unmask: -1 };
 
 /** A way to share vectors out: queue i of those that interrupt has `first + i % shared`. */
 interface Share {
@@ -44,6 +41,11 @@ export class Vectors {
     this.devio = devio;
     this.common = common;
     this.isr = isr;
+  }
+
+  /** Whether `choose` was called: somebody may wait for them. */
+  get chosen(): boolean {
+    return this.queues.length > 0;
   }
 
   /** Turns on interrupts for `queues`, in the best way that the device goes along with; returns those of each. */
@@ -86,7 +88,7 @@ export class Vectors {
   }
 
   private of(queue: number): Interrupt {
-    if (this.on === undefined) return NO_INTERRUPT;
+    if (this.on === undefined) return SILENT;
     if (this.on.kind !== 'msix') return { fd: this.on.fds[0], isr: this.isr, unmask: this.on.unmask };
     return { fd: this.on.fds[this.vectorOf(queue)], isr: 0, unmask: -1 };
   }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { BLOCK } from '../../../lib/drivers/virtio-net/block.ts';
 import { KINDS, POOL, packetOf, VirtioWorld } from '../../fakes/virtio-queues.ts';
 
 describe.each(KINDS)('An rx queue over a %s ring', (kind) => {
@@ -41,6 +42,38 @@ describe.each(KINDS)('An rx queue over a %s ring', (kind) => {
     expect([rx.receive(world.burst()), rx.arm(), rx.fd]).toEqual([0, false, -1]);
     world.stack.give(burst.offsets, 0, 1);
     expect([rx.receive(world.burst()), rx.fd, world.device.waiting]).toEqual([0, 7, 1]);
+  });
+
+  test('reads the ISR status and unmasks the line when it arms, before its last look at the ring, and at no other time', () => {
+    const world = new VirtioWorld({ kind, line: true });
+    const rx = world.makeRx();
+    const before = world.kicks.length;
+    world.bytes[world.isr] = 3;
+    rx.receive(world.burst());
+    expect(rx.arm()).toBe(false);
+    expect([world.kicks.slice(before), world.words[BLOCK.isr]]).toEqual([[11], 3]);
+    rx.disarm();
+    // What comes as the line rises again is seen by the look at the ring.
+    const { kick } = world.context;
+    const late = world.module.makeRxQueue(world.plan('rx'), {
+      ...world.context,
+      kick(fd) {
+        kick(fd);
+        if (fd === 11) world.deliver(packetOf(1));
+      },
+    });
+    expect(late.arm()).toBe(true);
+    const without = new VirtioWorld({ kind });
+    without.makeRx().arm();
+    expect(without.kicks).not.toContain(11);
+  });
+
+  test('leaves the line alone while its gate is closed', () => {
+    const world = new VirtioWorld({ kind, line: true });
+    const rx = world.makeRx();
+    world.gate.set(false);
+    rx.arm();
+    expect(world.kicks).not.toContain(11);
   });
 });
 
