@@ -2,9 +2,10 @@
  * A gigabit controller as its control half sees it: what 82574 and 82576 do alike (datasheets of both, ch. 4,
  * initialization). What they do differently their classes do. Control half.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { BarWindow, Interrupts, PciDevio, RegisterAccess } from '../../pci/devio.ts';
 import type { PortConfig } from '../../pktio/types.ts';
-import { pause } from '../virtio-net/deadline.ts';
+
 import { gone, late } from './errors.ts';
 import { filterBits, type Multicast, setAddresses } from './filters.ts';
 import type { Buffers } from './fit.ts';
@@ -102,11 +103,11 @@ export abstract class Controller {
     this.maskInterrupts();
     registers.put32(R.REG.RCTL, 0);
     registers.put32(R.REG.TCTL, R.TCTL.PSP);
-    await pause(QUIET_MS);
+    await sleep(QUIET_MS);
     await this.disableMaster();
     this.set(R.REG.CTRL, R.CTRL.RST);
     // It must not be asked for a microsecond.
-    await pause(1);
+    await sleep(1);
     await this.until('reset', this.limits.resetMs, () => (registers.get32(R.REG.CTRL) & R.CTRL.RST) === 0);
     await this.afterReset();
     // Whatever the reset has left.
@@ -192,7 +193,7 @@ export abstract class Controller {
       if (this.gone) throw gone(this.name);
       if (done()) return;
       if (over) throw late(`port ${this.name}: ${what}`, ms);
-      await pause(1);
+      await sleep(1);
     }
   }
 

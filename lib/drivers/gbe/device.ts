@@ -56,16 +56,15 @@ export class GbeDevice implements PortDevice {
   private counters = { link_changes: 0n, resets: 0n, tx_hangs: 0n, faults: 0n };
 
   constructor(name: string, devio: PciDevio, controller: Controller, mac: string) {
-    const { driver, longest } = controller.traits;
     this.name = name;
     this.devio = devio;
     this.controller = controller;
-    this.driver = driver;
-    const { multicast, descriptors } = devio.wishes;
+    this.driver = controller.traits.driver;
+    const { multicast, legacy, queues } = devio.wishes;
     this.multicast = parseMulticast(name, multicast === undefined ? undefined : String(multicast));
-    this.legacy = descriptors === 'legacy';
-    const mtu = Math.min(1500, longest);
-    this.defaults = { rxQueues: 1, txQueues: 1, rxRing: RING, txRing: RING, mtu, promiscuous: true, mac };
+    this.legacy = legacy === true;
+    const rxQueues = Math.min(Number(queues ?? 1), this.capability.rxQueues.max);
+    this.defaults = { rxQueues, txQueues: 1, rxRing: RING, txRing: RING, mtu: 1500, promiscuous: false, mac };
     this.config = this.defaults;
   }
 

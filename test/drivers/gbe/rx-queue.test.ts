@@ -12,7 +12,7 @@ async function start(options: GbeOptions = {}): Promise<GbeWorld> {
 /** Kinds of descriptors; and the device's addresses from a table. */
 const KINDS: readonly (readonly [string, GbeOptions])[] = [
   ['extended descriptors', {}],
-  ['legacy descriptors', { wishes: { descriptors: 'legacy' } }],
+  ['legacy descriptors', { wishes: { legacy: true } }],
   ['addresses from a table', { far: true, nommu: true }],
 ];
 
@@ -144,7 +144,7 @@ describe('An rx queue', () => {
   });
 
   test.each([8, 9, 10, 12, 15])('with legacy descriptors drops a packet with error bit %i', async (bit) => {
-    const world = await start({ wishes: { descriptors: 'legacy' } });
+    const world = await start({ wishes: { legacy: true } });
     const rx = world.makeRx();
     world.fake.receive(packetOf(1), 0, 2 | (1 << bit));
     expect(rx.receive(world.burst())).toBe(0);

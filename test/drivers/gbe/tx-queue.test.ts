@@ -11,7 +11,7 @@ async function start(options: GbeOptions = {}): Promise<GbeWorld> {
 
 const KINDS: readonly (readonly [string, GbeOptions])[] = [
   ['extended descriptors', {}],
-  ['legacy descriptors', { wishes: { descriptors: 'legacy' } }],
+  ['legacy descriptors', { wishes: { legacy: true } }],
   ['addresses from a table', { far: true, nommu: true }],
 ];
 
@@ -181,7 +181,19 @@ describe('A tx queue of a port with long packets', () => {
   test('refuses whole what has an impossible segment, or no end', async () => {
     const world = await start(jumbo);
     const tx = world.makeTx();
-    const burst = world.burstOf(MORE + 13, 60, MORE + 60, 0, MORE + 14, 1, MORE + 2049, 60, MORE + 1700, 1900, MORE + 60);
+    const burst = world.burstOf(
+      MORE + 13,
+      60,
+      MORE + 60,
+      0,
+      MORE + 14,
+      1,
+      MORE + 2049,
+      60,
+      MORE + 1700,
+      1900,
+      MORE + 60,
+    );
     expect(tx.transmit(burst, 0, 11)).toBe(11);
     tx.kick();
     world.fake.tick();
