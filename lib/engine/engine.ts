@@ -8,6 +8,7 @@ import { vhostDevio } from '../devios/vhost.ts';
 import { vhostUserDevio } from '../devios/vhost-user.ts';
 import { xskDevio } from '../devios/xsk.ts';
 import { e1000eDriver } from '../drivers/e1000e/device.ts';
+import { igbDriver } from '../drivers/igb/device.ts';
 import { loopDriver } from '../drivers/loop/device.ts';
 import { nullDriver } from '../drivers/null/device.ts';
 import { pairDriver } from '../drivers/pair/device.ts';
@@ -97,6 +98,7 @@ export class Engine {
       virtioNetDriver(),
       vhostDriver(),
       e1000eDriver(),
+      igbDriver(),
     ];
     for (const driver of [pcap, ...plain]) this.framework.registerDriver(driver);
   }

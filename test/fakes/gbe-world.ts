@@ -4,6 +4,7 @@ import { E1000e } from '../../lib/drivers/e1000e/controller.ts';
 import { LIMITS, type Limits } from '../../lib/drivers/gbe/controller.ts';
 import { type GbeDevice, openGbe } from '../../lib/drivers/gbe/device.ts';
 import { makeRxQueue, makeTxQueue } from '../../lib/drivers/gbe/queue.ts';
+import { Igb } from '../../lib/drivers/igb/controller.ts';
 import type { LinkInfo, PortConfig, QueueHandle, Queues } from '../../lib/pktio/types.ts';
 import type { Burst, FrameStack, QueueContext, RxQueue, TxQueue } from '../../lib/queue.ts';
 import { AT, FakeGbe, type FakeOptions } from './gbe.ts';
@@ -18,7 +19,8 @@ export interface GbeOptions extends FakeOptions {
 /** Makes the controller of a fake. */
 export function controllerOf(fake: FakeGbe, limits: Partial<Limits> = {}) {
   const all = { ...LIMITS, ...limits };
-  return new E1000e(fake.address, fake, all);
+  const Kind = fake.family === 82576 ? Igb : E1000e;
+  return new Kind(fake.address, fake, all);
 }
 
 /** Opens a fake. */

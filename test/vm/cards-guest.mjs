@@ -6,8 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { openEngine } from '../../dist/lib/index.js';
 
 const given = JSON.parse(process.argv[2]);
-const { near, far, count, mode = 'adaptive', ready } = given;
+const { near, far, count, mode = 'adaptive', ready, sprayed = false } = given;
 const { rate = 0, size = 60, flows = 1, queues = 1, mtu = 1500, ring = 4096, frameSize = 2048 } = given;
+
+const SPRAY = new URL('./spray.mjs', import.meta.url);
 
 const numbers = (counters) =>
   Object.fromEntries(
@@ -32,8 +34,14 @@ async function play(engine, result) {
   }
   const all = Array.from({ length: queues }, (_, queue) => queue);
   const run = await engine.run([
-    { app: { module: 'gen', options: { count, rate, size, flows } }, tx: [a.name], group: 'near' },
-    ...all.map((queue) => ({ app: { module: 'sink' }, rx: { port: a.name, queue }, group: 'near' })),
+    sprayed
+      ? { app: { module: SPRAY, export: 'spray', options: { count } }, tx: [a.name], group: 'near' }
+      : { app: { module: 'gen', options: { count, rate, size, flows } }, tx: [a.name], group: 'near' },
+    ...all.map((queue) => ({
+      app: sprayed ? { module: SPRAY, export: 'count' } : { module: 'sink' },
+      rx: { port: a.name, queue },
+      group: 'near',
+    })),
     ...all.map((queue) => ({ app: { module: 'l2fwd' }, rx: { port: b.name, queue }, tx: [b.name], group: 'far' })),
   ]);
   const sum = (name) => run.stats().jobs.reduce((n, { counters }) => n + Number(counters[name] ?? 0n), 0);
@@ -64,7 +72,9 @@ async function play(engine, result) {
 const result = { links: [], errors: [] };
 const began = performance.now();
 try {
-  const engine = await openEngine({ frames: frameSize > 2048 ? 4096 : 32_768, mode, frameSize });
+  // QEMU drops what it sends unless each buffer is in one piece of physical memory.
+  const hugepages = frameSize > 4096 ? 'need' : 'no';
+  const engine = await openEngine({ frames: frameSize > 2048 ? 4096 : 32_768, mode, frameSize, hugepages });
   try {
     await play(engine, result);
   } finally {

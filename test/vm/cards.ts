@@ -23,6 +23,8 @@ export interface Play {
   readonly ring?: number;
   readonly frameSize?: number;
   readonly options?: string;
+  /** TCP segments of 100 connections instead of probes: see `spray.mjs`. */
+  readonly sprayed?: boolean;
   /** File that says when packets flow. Waits then until the near link has come up again. */
   readonly ready?: string;
 }
@@ -111,4 +113,13 @@ export async function expectKernelDrives(guest: Guest, driver: string): Promise<
     );
   }
   expect(await guest.run('ip netns exec card0 ping -c 20 -i 0.1 -w 30 10.66.0.2')).toMatch(/ 20 received/);
+}
+
+/** Every connection's packets come on one queue, and each queue has its share of the 100. */
+export function expectSpread({ up, gen, sinks, near, far, ledger, errors }: Played, count: number): void {
+  expect({ up, errors, ledger, sent: gen.sent }).toEqual({ up: true, errors: [], ledger: 'balanced', sent: count });
+  expect(sinks.reduce((n, { received }) => n + (received ?? 0), 0)).toBe(count);
+  expect(sinks.reduce((n, { flows }) => n + (flows ?? 0), 0)).toBe(100);
+  for (const { flows } of sinks) expect(flows).toBeGreaterThan(100 / sinks.length / 4);
+  for (const { rx } of [near, far]) expect(rx).toEqual({ packets: count, bytes: count * 60 });
 }

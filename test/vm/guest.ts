@@ -26,6 +26,8 @@ export interface GuestOptions {
   readonly shared?: boolean;
   /** Further arguments of QEMU: devices, netdevs. They come first, as an IOMMU must. */
   readonly args?: readonly string[];
+  /** Debian's backported QEMU instead of the installed one: with one cpu, it is only reliable so. */
+  readonly backported?: boolean;
   /** Further words of the kernel's command line. */
   readonly append?: string;
 }
@@ -36,9 +38,17 @@ export interface Answer {
   readonly output: string;
 }
 
-/** Makes the images if they are not there. Throws with what was said when that fails. */
-export function makeImages(): void {
-  execFileSync('bash', [fileURLToPath(new URL('./image.sh', import.meta.url)), IMAGES], { stdio: 'pipe' });
+/** Makes the images if they are not there, and the backported QEMU if it is asked for. Throws with what was said when that fails. */
+export function makeImages(backported = false): void {
+  for (const script of ['./image.sh', ...(backported ? ['./backports.sh'] : [])])
+    execFileSync('bash', [fileURLToPath(new URL(script, import.meta.url)), IMAGES], { stdio: 'pipe' });
+}
+
+/** The program, and what it needs to be told to find its own firmware. */
+function qemuProgram({ backported = false }: GuestOptions): readonly [program: string, args: readonly string[]] {
+  if (!backported) return ['qemu-system-x86_64', []];
+  const place = join(IMAGES, 'qemu');
+  return [join(place, 'usr/bin/qemu-system-x86_64'), ['-L', join(place, 'firmware')]];
 }
 
 // ERMS and FSRM off: the kernel's "rep movsb" goes byte by byte under emulation.
@@ -114,7 +124,8 @@ export class Guest {
     this.folder = folder;
     this.server = server;
     let said = '';
-    this.qemu = spawn('qemu-system-x86_64', qemuArguments(folder, options), { stdio: ['ignore', 'pipe', 'pipe'] });
+    const [program, first] = qemuProgram(options);
+    this.qemu = spawn(program, [...first, ...qemuArguments(folder, options)], { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.qemu.stdout, this.qemu.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
         said += text;
@@ -128,7 +139,7 @@ export class Guest {
 
   /** Boots a guest; resolves when it answers. Rejects with the end of its console when it does not. */
   static async boot(options: GuestOptions = {}): Promise<Guest> {
-    makeImages();
+    makeImages(options.backported);
     const folder = mkdtempSync(join(tmpdir(), 'linecard-vm-'));
     const server = createServer();
     const connected = new Promise<Socket>((resolve) => server.once('connection', resolve));

@@ -23,6 +23,8 @@ export class E1000e extends Controller {
     queues: E.QUEUES,
     longest: E.LONGEST_FRAME,
     limitsLength: false,
+    descriptors: 'extended',
+    legacy: true,
     small: true,
     rx: E.RX,
     tx: E.TX,
@@ -36,7 +38,7 @@ export class E1000e extends Controller {
   }
 
   protected async afterReset(): Promise<void> {
-    await this.until('NVM', this.limits.resetMs, () => (this.registers.get32(R.REG.EECD) & R.EECD_AUTO_RD) !== 0);
+    await this.until('NVM', this.limits.nvmMs, () => (this.registers.get32(R.REG.EECD) & R.EECD_AUTO_RD) !== 0);
   }
 
   protected prepare(): void {

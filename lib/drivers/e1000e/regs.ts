@@ -8,7 +8,6 @@ export const VECTORS = 5;
 
 export const REG = layout('82574', BAR_BYTES, {
   EIAC: rw32(0x00dc),
-  IAM: rw32(0x00e0),
   IVAR: rw32(0x00e4),
   EITR: bank(VECTORS, 4, rw32(0x00e8)),
   EXTCNF_CTRL: rw32(0x0f00),
@@ -25,7 +24,7 @@ export const RX = layout('82574 rx rings', BAR_BYTES, ringBanks(QUEUES, 0x100, 0
 export const TX = layout('82574 tx rings', BAR_BYTES, ringBanks(QUEUES, 0x100, 0x3800));
 
 /** Interrupt causes in MSI-X mode: rx queue n is `RXQ0 << n`. */
-export const CAUSE = { RXQ0: 1 << 20, TXQ0: 1 << 22, OTHER: 1 << 24 } as const;
+export const CAUSE = { RXQ0: 1 << 20, OTHER: 1 << 24 } as const;
 
 /** IVAR: four bits each for rx queues, tx queues, other causes; bit 3 of them makes it valid. */
 export const IVAR = { RXQ: 0, OTHER: 16, VALID: 1 << 3 } as const;

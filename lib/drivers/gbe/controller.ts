@@ -16,10 +16,11 @@ export interface Limits {
   /** Bus mastering ends once requests that are under way have been answered. */
   readonly masterMs: number;
   readonly resetMs: number;
+  readonly nvmMs: number;
   readonly phyMs: number;
   readonly queueMs: number;
 }
-export const LIMITS: Limits = { masterMs: 100, resetMs: 500, phyMs: 200, queueMs: 100 };
+export const LIMITS: Limits = { masterMs: 100, resetMs: 500, nvmMs: 200, phyMs: 200, queueMs: 100 };
 
 /** What is in transit is let go before a reset. */
 const QUIET_MS = 10;
@@ -33,6 +34,9 @@ export interface Traits {
   readonly longest: number;
   /** It drops packets above a length that it is told. */
   readonly limitsLength: boolean;
+  /** Its descriptors, as its datasheet calls them; whether it has legacy ones, too. */
+  readonly descriptors: string;
+  readonly legacy: boolean;
   /** Buffers of less than a KiB can be told. */
   readonly small: boolean;
   readonly rx: R.RingRegisters;

@@ -62,7 +62,7 @@ export class GbeDevice implements PortDevice {
     this.driver = controller.traits.driver;
     const { multicast, legacy, queues } = devio.wishes;
     this.multicast = parseMulticast(name, multicast === undefined ? undefined : String(multicast));
-    this.legacy = legacy === true;
+    this.legacy = legacy === true && controller.traits.legacy;
     const rxQueues = Math.min(Number(queues ?? 1), this.capability.rxQueues.max);
     this.defaults = { rxQueues, txQueues: 1, rxRing: RING, txRing: RING, mtu: 1500, promiscuous: false, mac };
     this.config = this.defaults;
@@ -255,7 +255,7 @@ export class GbeDevice implements PortDevice {
     const kind = interrupts === undefined ? 'no interrupts' : interrupts.kind;
     const shared = interrupts?.kind !== 'msix' && this.config.rxQueues > 1;
     return [
-      `${name}: ${this.legacy ? 'legacy' : 'extended'} descriptors, buffers of ${buffers.bytes} bytes, ${kind}`,
+      `${name}: ${this.legacy ? 'legacy' : this.controller.traits.descriptors} descriptors, buffers of ${buffers.bytes} bytes, ${kind}`,
       ...(shared
         ? [`${name} has one interrupt for ${this.config.rxQueues} rx queues: they are polled each millisecond`]
         : []),

@@ -17,7 +17,6 @@ export const REG = layout('82574 and 82576', BAR_BYTES, {
   FCAL: rw32(0x0028),
   FCAH: rw32(0x002c),
   FCT: rw32(0x0030),
-  VET: rw32(0x0038),
   ICR: rw32(0x00c0),
   ICS: wo32(0x00c8),
   IMS: rw32(0x00d0),
@@ -26,9 +25,6 @@ export const REG = layout('82574 and 82576', BAR_BYTES, {
   FCTTV: rw32(0x0170),
   TCTL: rw32(0x0400),
   TIPG: rw32(0x0410),
-  PBA: rw32(0x1000),
-  FCRTL: rw32(0x2160),
-  FCRTH: rw32(0x2168),
   RXCSUM: rw32(0x5000),
   RFCTL: rw32(0x5008),
   MTA: bank(128, 4, rw32(0x5200)),
@@ -37,7 +33,6 @@ export const REG = layout('82574 and 82576', BAR_BYTES, {
   VFTA: bank(128, 4, rw32(0x5600)),
   WUC: rw32(0x5800),
   MRQC: rw32(0x5818),
-  MANC: rw32(0x5820),
   SWSM: rw32(0x5b50),
   SW_FW_SYNC: rw32(0x5b5c),
   RETA: bank(32, 4, rw32(0x5c00)),
@@ -46,9 +41,7 @@ export const REG = layout('82574 and 82576', BAR_BYTES, {
 
 /** Bits of CTRL. */
 export const CTRL = {
-  FD: 1 << 0,
   GIO_MASTER_DISABLE: 1 << 2,
-  ASDE: 1 << 5,
   SLU: 1 << 6,
   FRCSPD: 1 << 11,
   FRCDPLX: 1 << 12,
@@ -67,7 +60,7 @@ export const SPEEDS = [10, 100, 1000, 1000] as const;
 export const EECD_AUTO_RD = 1 << 9;
 
 /** Bits of CTRL_EXT. */
-export const CTRL_EXT = { EIAME: 1 << 24, IAME: 1 << 27, DRV_LOAD: 1 << 28, PBA_CLR: 1 << 31 } as const;
+export const CTRL_EXT = { DRV_LOAD: 1 << 28, PBA_CLR: 1 << 31 } as const;
 
 /** Fields of MDIC: data in the low half. */
 export const MDIC = {
@@ -90,7 +83,7 @@ export const PHY_CONTROL = {
 } as const;
 
 /** Interrupt causes: bits of ICR, ICS, IMS and IMC. */
-export const CAUSE = { TXDW: 1 << 0, LSC: 1 << 2, RXDMT0: 1 << 4, RXO: 1 << 6, RXT0: 1 << 7 } as const;
+export const CAUSE = { LSC: 1 << 2, RXDMT0: 1 << 4, RXO: 1 << 6, RXT0: 1 << 7 } as const;
 
 /** Bits of RCTL. Buffers of 2,048 bytes are 0; `FLXBUF` is a number of KiB, on the 82574 only. */
 export const RCTL = {
@@ -98,11 +91,9 @@ export const RCTL = {
   UPE: 1 << 3,
   MPE: 1 << 4,
   LPE: 1 << 5,
-  BSIZE_1024: 1 << 16,
   BSIZE_512: 2 << 16,
   BSIZE_256: 3 << 16,
   BAM: 1 << 15,
-  BSEX: 1 << 25,
   SECRC: 1 << 26,
   FLXBUF: 27,
 } as const;
@@ -133,7 +124,6 @@ export const DCTL = {
 export const MRQC = {
   TCP_IPV4: 1 << 16,
   IPV4: 1 << 17,
-  IPV6_EX: 1 << 19,
   IPV6: 1 << 20,
   TCP_IPV6: 1 << 21,
   UDP_IPV4: 1 << 22,

@@ -8,7 +8,6 @@ export const VECTORS = 10;
 
 export const REG = layout('82576', BAR_BYTES, {
   GPIE: rw32(0x1514),
-  EICS: wo32(0x1520),
   EIMS: rw32(0x1524),
   EIMC: wo32(0x1528),
   EIAC: rw32(0x152c),
@@ -18,12 +17,10 @@ export const REG = layout('82576', BAR_BYTES, {
   IVAR: bank(8, 4, rw32(0x1700)),
   IVAR_MISC: rw32(0x1740),
   EEMNGCTL: ro32(0x1010),
-  DTXCTL: rw32(0x3590),
   RLPML: rw32(0x5004),
   VT_CTL: rw32(0x581c),
   VMOLR: bank(8, 4, rw32(0x5ad0)),
   SRRCTL: bank(QUEUES, 0x40, rw32(0xc00c)),
-  RQDPC: bank(QUEUES, 0x40, ro32(0xc030)),
 });
 
 export const RX = layout('82576 rx rings', BAR_BYTES, ringBanks(QUEUES, 0x40, 0xc000));
@@ -38,7 +35,7 @@ export const IVAR_VALID = 1 << 7;
 export const IVAR_OTHER = 8;
 
 /** SRRCTL: buffers in KiB, one of them per advanced descriptor, and packets dropped rather than others held up. */
-export const SRRCTL = { BSIZEPACKET: 0, DESCTYPE_ADVANCED: 1 << 25, DROP_EN: 1 << 31 } as const;
+export const SRRCTL = { DESCTYPE_ADVANCED: 1 << 25, DROP_EN: 1 << 31 } as const;
 
 /** VMOLR: longest packet; long ones, untagged ones, broadcasts and all multicasts taken; FCS stripped. */
 export const VMOLR = {

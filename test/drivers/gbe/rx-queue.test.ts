@@ -14,6 +14,7 @@ const KINDS: readonly (readonly [string, GbeOptions])[] = [
   ['extended descriptors', {}],
   ['legacy descriptors', { wishes: { legacy: true } }],
   ['addresses from a table', { far: true, nommu: true }],
+  ['advanced descriptors', { family: 82576 }],
 ];
 
 describe.each(KINDS)('An rx queue with %s', (_, options) => {
@@ -158,42 +159,48 @@ describe('An rx queue', () => {
     expect(rx.receive(world.burst())).toBe(1);
   });
 
-  test('sleeps only when its ring is empty, and is woken by what comes then', async () => {
-    const world = await start();
-    const rx = world.makeRx();
-    const burst = world.burst();
-    // What came and was taken before does not wake it.
-    world.fake.receive(packetOf(0));
-    rx.receive(burst);
-    world.packets(burst);
-    expect(rx.arm()).toBe(false);
-    world.fake.tick();
-    expect(world.fake.interrupts[0]).toBe(0);
-    world.fake.receive(packetOf(1));
-    world.fake.receive(packetOf(2));
-    expect(world.fake.interrupts[0]).toBe(1);
-    rx.disarm();
-    world.fake.tick();
-    expect(rx.arm()).toBe(true);
-    world.fake.tick();
-    rx.disarm();
-    world.fake.tick();
-    expect(rx.receive(burst)).toBe(2);
-    world.fake.receive(packetOf(3));
-    expect(world.fake.interrupts[0]).toBe(1);
-  });
+  test.each([82574, 82576] as const)(
+    'of an %i sleeps only when its ring is empty, and is woken by what comes then',
+    async (family) => {
+      const world = await start({ family });
+      const rx = world.makeRx();
+      const burst = world.burst();
+      // What came and was taken before does not wake it.
+      world.fake.receive(packetOf(0));
+      rx.receive(burst);
+      world.packets(burst);
+      expect(rx.arm()).toBe(false);
+      world.fake.tick();
+      expect(world.fake.interrupts[0]).toBe(0);
+      world.fake.receive(packetOf(1));
+      world.fake.receive(packetOf(2));
+      expect(world.fake.interrupts[0]).toBe(1);
+      rx.disarm();
+      world.fake.tick();
+      expect(rx.arm()).toBe(true);
+      world.fake.tick();
+      rx.disarm();
+      world.fake.tick();
+      expect(rx.receive(burst)).toBe(2);
+      world.fake.receive(packetOf(3));
+      expect(world.fake.interrupts[0]).toBe(1);
+    },
+  );
 
-  test('behind INTx has the line unmasked each time it goes to sleep', async () => {
-    const world = await start({ vectors: { msix: 0, msi: 0 } });
-    const rx = world.makeRx();
-    expect([rx.fd, rx.arm(), world.kicks]).toEqual([1000, false, [999]]);
-    world.fake.tick();
-    world.fake.receive(packetOf(1));
-    expect(world.fake.interrupts).toEqual([1]);
-    rx.disarm();
-    world.fake.tick();
-    expect([rx.arm(), world.kicks]).toEqual([true, [999, 999]]);
-  });
+  test.each([82574, 82576] as const)(
+    'of an %i behind INTx has the line unmasked each time it sleeps',
+    async (family) => {
+      const world = await start({ family, vectors: { msix: 0, msi: 0 } });
+      const rx = world.makeRx();
+      expect([rx.fd, rx.arm(), world.kicks]).toEqual([1000, false, [999]]);
+      world.fake.tick();
+      world.fake.receive(packetOf(1));
+      expect(world.fake.interrupts).toEqual([1]);
+      rx.disarm();
+      world.fake.tick();
+      expect([rx.arm(), world.kicks]).toEqual([true, [999, 999]]);
+    },
+  );
 
   test('behind MSI has nothing to unmask', async () => {
     const world = await start({ vectors: { msix: 0 } });

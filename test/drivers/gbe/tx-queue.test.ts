@@ -13,6 +13,7 @@ const KINDS: readonly (readonly [string, GbeOptions])[] = [
   ['extended descriptors', {}],
   ['legacy descriptors', { wishes: { legacy: true } }],
   ['addresses from a table', { far: true, nommu: true }],
+  ['advanced descriptors', { family: 82576 }],
 ];
 
 describe.each(KINDS)('A tx queue with %s', (_, options) => {
