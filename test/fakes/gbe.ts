@@ -72,7 +72,8 @@ export class FakeGbe implements PciDevio {
   present = true;
   linkUp = true;
   bar0Taken = false;
-  phy = [0x1140];
+  /** Control and status: negotiation is on, and complete. */
+  phy = [0x1140, 0x0020];
   private readonly registers = new Map<number, number>();
   private next: number = AT.heap;
   private busMaster = false;

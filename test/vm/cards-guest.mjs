@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { openEngine } from '../../dist/lib/index.js';
 
 const given = JSON.parse(process.argv[2]);
-const { near, far, count, mode = 'adaptive', ready, sprayed = false } = given;
+const { near, far, count, mode = 'adaptive', ready, sprayed = false, together = false } = given;
+const [here, there] = together ? ['all', 'all'] : ['near', 'far'];
 const { rate = 0, size = 60, flows = 1, queues = 1, mtu = 1500, ring = 4096, frameSize = 2048 } = given;
 
 const SPRAY = new URL('./spray.mjs', import.meta.url);
@@ -35,14 +36,14 @@ async function play(engine, result) {
   const all = Array.from({ length: queues }, (_, queue) => queue);
   const run = await engine.run([
     sprayed
-      ? { app: { module: SPRAY, export: 'spray', options: { count } }, tx: [a.name], group: 'near' }
-      : { app: { module: 'gen', options: { count, rate, size, flows } }, tx: [a.name], group: 'near' },
+      ? { app: { module: SPRAY, export: 'spray', options: { count } }, tx: [a.name], group: here }
+      : { app: { module: 'gen', options: { count, rate, size, flows } }, tx: [a.name], group: here },
     ...all.map((queue) => ({
       app: sprayed ? { module: SPRAY, export: 'count' } : { module: 'sink' },
       rx: { port: a.name, queue },
-      group: 'near',
+      group: here,
     })),
-    ...all.map((queue) => ({ app: { module: 'l2fwd' }, rx: { port: b.name, queue }, tx: [b.name], group: 'far' })),
+    ...all.map((queue) => ({ app: { module: 'l2fwd' }, rx: { port: b.name, queue }, tx: [b.name], group: there })),
   ]);
   const sum = (name) => run.stats().jobs.reduce((n, { counters }) => n + Number(counters[name] ?? 0n), 0);
   result.up = await until(() => [a, b].every((port) => port.link().status === 'up'), 10_000);

@@ -23,6 +23,8 @@ export interface Play {
   readonly ring?: number;
   readonly frameSize?: number;
   readonly options?: string;
+  /** One worker for everything, for a guest with one cpu. */
+  readonly together?: boolean;
   /** TCP segments of 100 connections instead of probes: see `spray.mjs`. */
   readonly sprayed?: boolean;
   /** File that says when packets flow. Waits then until the near link has come up again. */

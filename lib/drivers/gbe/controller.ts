@@ -223,7 +223,7 @@ export abstract class Controller {
     registers.put32(ring.TAIL(n), 0);
   }
 
-  /** Speed and duplex are the PHY's to find out; a kernel driver may have left it without power. */
+  /** Speed and duplex are the PHY's to find out; a kernel driver may have left it without power, or a reset without a partner. */
   private async linkUp(): Promise<void> {
     this.clear(R.REG.CTRL, R.CTRL.FRCSPD | R.CTRL.FRCDPLX | R.CTRL.VME | R.CTRL.RFCE | R.CTRL.TFCE);
     this.set(R.REG.CTRL, R.CTRL.SLU);
@@ -232,7 +232,9 @@ export abstract class Controller {
       const { register, POWER_DOWN, ISOLATE, AUTONEG, RESTART } = R.PHY_CONTROL;
       const control = await this.mdic(R.MDIC.READ, register);
       const wanted = (control & ~(POWER_DOWN | ISOLATE)) | AUTONEG;
-      if (wanted !== control) await this.mdic(R.MDIC.WRITE, register, wanted | RESTART);
+      const status = await this.mdic(R.MDIC.READ, R.PHY_STATUS.register);
+      const settled = wanted === control && (status & R.PHY_STATUS.AUTONEG_COMPLETE) !== 0;
+      if (!settled) await this.mdic(R.MDIC.WRITE, register, wanted | RESTART);
     } finally {
       await this.ownPhy(false);
     }

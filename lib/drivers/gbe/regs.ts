@@ -73,7 +73,7 @@ export const MDIC = {
 } as const;
 /** Address of the internal PHY. */
 export const PHY_ADDRESS = 1;
-/** The PHY's control register, IEEE 802.3 §22.2.4.1. */
+/** The PHY's control and status registers, IEEE 802.3 §22.2.4. */
 export const PHY_CONTROL = {
   register: 0,
   RESTART: 1 << 9,
@@ -81,6 +81,7 @@ export const PHY_CONTROL = {
   POWER_DOWN: 1 << 11,
   AUTONEG: 1 << 12,
 } as const;
+export const PHY_STATUS = { register: 1, AUTONEG_COMPLETE: 1 << 5 } as const;
 
 /** Interrupt causes: bits of ICR, ICS, IMS and IMC. */
 export const CAUSE = { LSC: 1 << 2, RXDMT0: 1 << 4, RXO: 1 << 6, RXT0: 1 << 7 } as const;

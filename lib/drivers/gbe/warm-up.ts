@@ -6,7 +6,7 @@ import type { GbeQueueData } from './data.ts';
 import { RX_DESC, RX_STATUS, TX_DD, TX_KIND, TX_PAYLEN } from './regs.ts';
 
 const SIZE = 64;
-const ROUNDS = 600;
+const ROUNDS = 400;
 const BUFFER = 1024;
 const SEGMENTS = 8;
 

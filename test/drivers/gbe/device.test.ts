@@ -130,13 +130,23 @@ describe.each(FAMILIES)('An %i', (family) => {
 
   test('gives its PHY power, and has it look for a partner, if a driver before had not', async () => {
     const off = new FakeGbe({ family });
-    off.phy = [0x0900];
+    off.phy = [0x0900, 0x0020];
     const device = await openFake(off);
     await device.setup({ ...device.defaults, rxRing: 64 });
     await device.teardown();
     expect(off.phy[0]).toBe(0x1100);
+    const alone = new FakeGbe({ family });
+    alone.phy = [0x1140, 0];
+    const other = await openFake(alone);
+    await other.setup({ ...other.defaults, rxRing: 64 });
+    await other.teardown();
+    expect(alone.log.filter((line) => line.startsWith('0020='))).toEqual([
+      '0020=8200000',
+      '0020=8210000',
+      '0020=4201340',
+    ]);
     const on = await start({ family });
-    expect(on.fake.log.filter((line) => line.startsWith('0020=')).length).toBe(1);
+    expect(on.fake.log.filter((line) => line.startsWith('0020='))).toEqual(['0020=8200000', '0020=8210000']);
   });
 
   test('is stopped in order, and gives everything back', async () => {
