@@ -53,7 +53,9 @@ function qemuProgram({ backported = false }: GuestOptions): readonly [program: s
 
 // ERMS and FSRM off: the kernel's "rep movsb" goes byte by byte under emulation.
 const CPU = 'max,-erms,-fsrm,-smap,-smep,-la57,-pku';
-const KERNEL_LINE = 'console=ttyS0 quiet panic=-1 mitigations=off nokaslr norandmaps audit=0 apparmor=0 nowatchdog';
+// The kernel counts ticks to see whether its timer works, and panics when the emulator was not let run meanwhile.
+const KERNEL_LINE =
+  'no_timer_check console=ttyS0 quiet panic=-1 mitigations=off nokaslr norandmaps audit=0 apparmor=0 nowatchdog';
 
 function qemuArguments(folder: string, options: GuestOptions): string[] {
   const { memory = 768, cpus = 1, machine = 'q35', shared = false, args = [], append = '' } = options;
