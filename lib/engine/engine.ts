@@ -7,6 +7,8 @@ import { memoryDevio } from '../devios/memory.ts';
 import { vhostDevio } from '../devios/vhost.ts';
 import { vhostUserDevio } from '../devios/vhost-user.ts';
 import { xskDevio } from '../devios/xsk.ts';
+import { e1000eDriver } from '../drivers/e1000e/device.ts';
+import { igbDriver } from '../drivers/igb/device.ts';
 import { loopDriver } from '../drivers/loop/device.ts';
 import { nullDriver } from '../drivers/null/device.ts';
 import { pairDriver } from '../drivers/pair/device.ts';
@@ -88,7 +90,16 @@ export class Engine {
     this.framework.registerDevio(iommuDevio(arena, means.frames, functions, PCI_ENUMERATOR_API));
     for (const make of [vhostUserDevio, vhostDevio])
       this.framework.registerDevio(make(arena, means.frames, SOCKET_ENUMERATOR_API));
-    const plain = [nullDriver(), loopDriver(), pairDriver(), xdpDriver(), virtioNetDriver(), vhostDriver()];
+    const plain = [
+      nullDriver(),
+      loopDriver(),
+      pairDriver(),
+      xdpDriver(),
+      virtioNetDriver(),
+      vhostDriver(),
+      e1000eDriver(),
+      igbDriver(),
+    ];
     for (const driver of [pcap, ...plain]) this.framework.registerDriver(driver);
   }
 

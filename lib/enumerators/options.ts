@@ -69,11 +69,12 @@ function macOption(text: string, name: PortName, key: string): string | undefine
   throw badName(text, `${key}=${value} is no address of one port`, 'write six bytes, such as 02:00:00:00:00:01');
 }
 
-/** An option of a port name: a flag, a number with its bounds and, unless it may be absent, its value then, or a MAC. */
+/** An option of a port name: a flag, a number with its bounds and, unless it may be absent, its value then, a MAC, or a text that its driver reads. */
 export type Option =
   | { readonly is: 'flag'; readonly absent?: boolean }
   | { readonly is: 'number'; readonly min: number; readonly max: number; readonly absent?: number }
-  | { readonly is: 'mac' };
+  | { readonly is: 'mac' }
+  | { readonly is: 'text' };
 
 /** The options of a kind of port, by name. */
 export type Options = Readonly<Record<string, Option>>;
@@ -81,6 +82,7 @@ export type Options = Readonly<Record<string, Option>>;
 function read(text: string, name: PortName, key: string, option: Option): string | number | boolean | undefined {
   if (option.is === 'flag') return flagOption(text, name, key) ?? option.absent;
   if (option.is === 'mac') return macOption(text, name, key);
+  if (option.is === 'text') return name.options.get(key);
   if (!name.options.has(key)) return option.absent;
   return wholeOption(text, name, key, option.absent ?? option.min, option.min, option.max);
 }

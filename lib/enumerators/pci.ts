@@ -34,6 +34,9 @@ const OPTIONS: Options = {
   'in-order': { is: 'flag' },
   'event-idx': { is: 'flag' },
   indirect: { is: 'flag' },
+  // Of gigabit controllers: group addresses that are let through (all, none, or a list with + between), older descriptors.
+  multicast: { is: 'text' },
+  legacy: { is: 'flag' },
 };
 
 /** How often events are looked for, in milliseconds. */

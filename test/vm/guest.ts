@@ -28,6 +28,8 @@ export interface GuestOptions {
   readonly args?: readonly string[];
   /** Network namespace of its process, for netdevs that are interfaces of it. */
   readonly netns?: string;
+  /** Debian's backported QEMU instead of the installed one: with one cpu, it is only reliable so. */
+  readonly backported?: boolean;
   /** Further words of the kernel's command line. */
   readonly append?: string;
 }
@@ -38,15 +40,24 @@ export interface Answer {
   readonly output: string;
 }
 
-/** Makes the images if they are not there. Throws with what was said when that fails. */
-export function makeImages(): void {
-  execFileSync('bash', [fileURLToPath(new URL('./image.sh', import.meta.url)), IMAGES], { stdio: 'pipe' });
+/** Makes the images if they are not there, and the backported QEMU if it is asked for. Throws with what was said when that fails. */
+export function makeImages(backported = false): void {
+  for (const script of ['./image.sh', ...(backported ? ['./backports.sh'] : [])])
+    execFileSync('bash', [fileURLToPath(new URL(script, import.meta.url)), IMAGES], { stdio: 'pipe' });
+}
+
+/** The program, and what it needs to be told to find its own firmware. */
+function qemuProgram({ backported = false }: GuestOptions): readonly [program: string, args: readonly string[]] {
+  if (!backported) return ['qemu-system-x86_64', []];
+  const place = join(IMAGES, 'qemu');
+  return [join(place, 'usr/bin/qemu-system-x86_64'), ['-L', join(place, 'firmware')]];
 }
 
 // ERMS and FSRM off: the kernel's "rep movsb" goes byte by byte under emulation.
 const CPU = 'max,-erms,-fsrm,-smap,-smep,-la57,-pku';
+// The kernel counts ticks to see whether its timer works, and panics when the emulator was not let run meanwhile.
 const KERNEL_LINE =
-  'console=ttyS0 quiet panic=-1 mitigations=off nokaslr norandmaps audit=0 apparmor=0 nowatchdog no_timer_check';
+  'no_timer_check console=ttyS0 quiet panic=-1 mitigations=off nokaslr norandmaps audit=0 apparmor=0 nowatchdog';
 
 function qemuArguments(folder: string, options: GuestOptions): string[] {
   const { memory = 768, cpus = 1, machine = 'q35', shared = false, args = [], append = '' } = options;
@@ -117,10 +128,11 @@ export class Guest {
     this.folder = folder;
     this.server = server;
     let said = '';
-    const command = ['qemu-system-x86_64', ...qemuArguments(folder, options)];
+    const [qemu, first] = qemuProgram(options);
+    const command = [qemu, ...first, ...qemuArguments(folder, options)];
     const { netns } = options;
     const [program, ...args] = netns === undefined ? command : ['ip', 'netns', 'exec', netns, ...command];
-    this.qemu = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.qemu = spawn(program!, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.qemu.stdout, this.qemu.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
         said += text;
@@ -134,7 +146,7 @@ export class Guest {
 
   /** Boots a guest; resolves when it answers. Rejects with the end of its console when it does not. */
   static async boot(options: GuestOptions = {}): Promise<Guest> {
-    makeImages();
+    makeImages(options.backported);
     const folder = mkdtempSync(join(tmpdir(), 'linecard-vm-'));
     const server = createServer();
     const connected = new Promise<Socket>((resolve) => server.once('connection', resolve));

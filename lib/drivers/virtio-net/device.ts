@@ -141,7 +141,7 @@ export class VirtioNetDevice implements PortDevice {
     await this.prepare();
     const interrupts = this.devio.transport.interrupts(times(config.rxQueues, receiveQueue));
     const wake = () => this.events?.wake();
-    const several = config.mtu + L2_OVERHEAD > this.frameRoom(1);
+    const several = this.several(config);
     const queues = new QueueSet(this.devio, { port: this.name, features, config, several, interrupts, wake });
     this.queues = queues;
     const pairs = this.pairs;
@@ -178,6 +178,11 @@ export class VirtioNetDevice implements PortDevice {
     this.timer = setInterval(() => this.look(), LOOK_MS).unref();
   }
 
+  /** Its packets may need several frames. */
+  private several({ mtu }: PortConfig): boolean {
+    return mtu + L2_OVERHEAD > this.frameRoom(1);
+  }
+
   /** Undefined while it is being brought back, or a command is under way: then the device is reset. */
   handOver(): Handover | undefined {
     const { queues, revival, control } = this;
@@ -199,7 +204,8 @@ export class VirtioNetDevice implements PortDevice {
     this.control.takeOver(state.control);
     const { features } = this.introduced;
     const wake = () => this.events?.wake();
-    const options = { port: this.name, features, config: this.config, interrupts: new Map(), wake };
+    const several = this.several(state.config);
+    const options = { port: this.name, features, config: this.config, several, interrupts: new Map(), wake };
     const queues = new QueueSet(this.devio, options);
     const made = queues.takeOver(state.queues);
     this.queues = queues;

@@ -2,9 +2,9 @@
 import { makeCounters } from '../../arena/counters.ts';
 import { type Burst, MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, RX, type RxQueue } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
+import { makeAddresses } from '../frame-addresses.ts';
 import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
 import { VIRTIO_RX, type VirtioQueueData } from './data.ts';
-import { makeAddresses } from './frames.ts';
 import { NUM_BUFFERS_WORD } from './header.ts';
 import { makeAcknowledge, makeNotify } from './notify.ts';
 import { makeTurn, takeBack } from './passage.ts';

@@ -4,9 +4,9 @@ import { MIN_FRAME_LENGTH, type QueueContext, type QueuePlan, TX, type TxQueue }
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { DESC_F } from '../../virtio/ring.ts';
 import { RARP_BYTES } from '../../wire/rarp.ts';
+import { makeAddresses } from '../frame-addresses.ts';
 import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
 import { VIRTIO_TX, type VirtioQueueData } from './data.ts';
-import { makeAddresses } from './frames.ts';
 import { makeNotify } from './notify.ts';
 import { makeTurn, takeBack } from './passage.ts';
 import { DESC, makeSplitRing } from './split-ring.ts';

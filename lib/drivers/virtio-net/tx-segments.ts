@@ -16,9 +16,9 @@ import {
 } from '../../queue.ts';
 import { NET_HDR_BYTES } from '../../virtio/net.ts';
 import { DESC_BYTES, DESC_F } from '../../virtio/ring.ts';
+import type { Addresses } from '../frame-addresses.ts';
 import { type Block, CHAIN_WORDS } from './block.ts';
 import { VIRTIO_TX, type VirtioQueueData } from './data.ts';
-import type { Addresses } from './frames.ts';
 
 /** A tx queue's way with them. */
 export interface TxSegments {

@@ -1,5 +1,4 @@
-/** Addresses of frames as the device knows them. Data half. */
-import type { VirtioQueueData } from './data.ts';
+/** Addresses of frames as a device knows them. Data half. */
 
 /** Low and high word of the address of arena offset `offset`, which lies in a frame. */
 export interface Addresses {
@@ -9,10 +8,10 @@ export interface Addresses {
   high(offset: number): number;
 }
 
-/** Makes the look-up of `data`: a frame is contiguous, and does not cross 4 GiB. */
+/** Makes the look-up in the table at `frameAddresses`, if not 0: a frame is contiguous, and does not cross 4 GiB. */
 export function makeAddresses(
   memory: SharedArrayBuffer,
-  { frameAddresses }: VirtioQueueData,
+  { frameAddresses }: { readonly frameAddresses: number },
   { base, count, frameSize }: { readonly base: number; readonly count: number; readonly frameSize: number },
 ): Addresses {
   if (frameAddresses === 0) return { direct: true, low: (offset) => offset, high: () => 0 };

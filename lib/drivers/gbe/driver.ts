@@ -1,0 +1,35 @@
+/** What the drivers of gigabit controllers have in common: how they are registered and opened. Control half. */
+import { DeviceError } from '../../errors.ts';
+import { type Driver, FRAMEWORK_API } from '../../framework/types.ts';
+import { asPciDevio, IOMMU_API, NOMMU_API, type PciDevio } from '../../pci/devio.ts';
+import { Port } from '../../pktio/port.ts';
+import type { Controller } from './controller.ts';
+import { openGbe } from './device.ts';
+import { BAR_BYTES } from './regs.ts';
+
+const INTEL = 0x8086;
+
+/** Makes the driver `name` for Intel's functions with `device`, which `make` makes controllers of. */
+export function gbeDriver(name: string, device: number, make: (port: string, devio: PciDevio) => Controller): Driver {
+  return {
+    name,
+    version: '1.0.0',
+    frameworkApi: FRAMEWORK_API,
+    enumeratorClass: 'pci',
+    ids: [{ vendor: INTEL, device }],
+    devios: [IOMMU_API, NOMMU_API],
+    async probe({ address }, devio) {
+      const pci = asPciDevio(devio);
+      const controller = make(address, pci);
+      const { bytes } = controller.bar;
+      if (bytes < BAR_BYTES) {
+        throw new DeviceError('BAD_BAR', {
+          what: `port ${address}: BAR 0`,
+          why: `it has ${bytes} bytes, and registers lie in the first ${BAR_BYTES}`,
+          fix: 'the device is broken or hostile: do not use it',
+        });
+      }
+      return new Port(address, pci.memory, await openGbe(address, pci, controller));
+    },
+  };
+}
