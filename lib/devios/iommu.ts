@@ -11,8 +11,8 @@ import { FaultLog } from '../vfio/faults.ts';
 import { type Group, othersOf } from '../vfio/group.ts';
 import { vfioKernel } from '../vfio/kernel.ts';
 import { doAll } from './do-all.ts';
+import { type DeviceMemory, FunctionDevio } from './function-devio.ts';
 import { SharedHeap } from './shared-heap.ts';
-import { type DeviceMemory, VfioDevio } from './vfio-devio.ts';
 
 /** Where VFIO is on a Linux system. */
 export function vfioPlace(arena: Arena): VfioPlace {
@@ -170,7 +170,7 @@ export function iommuDevio(
         const device = new VfioDevice(place.kernel, fd, address);
         const deviceMemory = new MappedMemory(arena, taken);
         const { api, backend } = { api: IOMMU_API, backend: 'vfio' };
-        return new VfioDevio({ api, backend, arena, frames, view, wishes, device, deviceMemory, faults, leave });
+        return new FunctionDevio({ api, backend, arena, frames, view, wishes, device, deviceMemory, faults, leave });
       } catch (error) {
         try {
           doAll(undo);

@@ -1,17 +1,18 @@
-/** A PCI function through VFIO, whatever is between it and memory: the operations of a `PciDevio`. Control half. */
+/** A PCI function, whoever gives it and whatever is between it and memory: the operations of a `PciDevio`. Control half. */
 import type { Arena, Segment } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
 import { DevioError } from '../errors.ts';
 import type { Api } from '../framework/types.ts';
 import { Registers } from '../layout.ts';
+import type { FunctionAccess, InterruptSource } from '../pci/access.ts';
 import { COMMAND, changeCommand, HEADER, isGone } from '../pci/config-space.ts';
 import type { BarWindow, InterruptKind, Interrupts, PciDevio, PciEvents, PciView, PciWishes } from '../pci/devio.ts';
-import { PCI_REGION } from '../vfio/abi.ts';
-import type { VfioDevice } from '../vfio/device.ts';
 import type { FaultLog } from '../vfio/faults.ts';
-import { VfioInterrupts, VfioWatch } from '../vfio/interrupts.ts';
 import { around, tableOf } from '../vfio/msix.ts';
 import { doAll } from './do-all.ts';
+
+/** Base address registers of a function. */
+const BARS = 6;
 
 /** Memory that a device sees. */
 export interface DeviceMemory {
@@ -24,14 +25,14 @@ export interface DeviceMemory {
 }
 
 /** What a devio is made of. All of it is the devio's from then on. */
-export interface VfioParts {
+export interface FunctionParts {
   readonly api: Api;
   readonly backend: string;
   readonly arena: Arena;
   readonly frames: FramePool;
   readonly view: PciView;
   readonly wishes: PciWishes;
-  readonly device: VfioDevice;
+  readonly device: FunctionAccess;
   readonly deviceMemory: DeviceMemory;
   /** Where the IOMMU's faults are to be found, if they are. Not the devio's own. */
   readonly faults?: FaultLog | undefined;
@@ -49,7 +50,7 @@ function lost(address: string): DevioError {
 }
 
 /** An open function. */
-export class VfioDevio implements PciDevio {
+export class FunctionDevio implements PciDevio {
   readonly api: Api;
   readonly backend: string;
   readonly address: string;
@@ -59,9 +60,9 @@ export class VfioDevio implements PciDevio {
   readonly wishes: PciWishes;
   readonly vectors: PciDevio['vectors'];
   readonly frameAddresses: number;
-  private readonly parts: VfioParts;
-  private readonly interrupts: VfioInterrupts;
-  private readonly kernelWatch: VfioWatch;
+  private readonly parts: FunctionParts;
+  private readonly interrupts: InterruptSource;
+  private readonly kernelWatch: { close(): void };
   private readonly unwatchFaults: (() => void) | undefined;
   private readonly bars = new Map<number, { readonly window: BarWindow; readonly segment: Segment }>();
   private readonly offsets = new Set<number>();
@@ -70,7 +71,7 @@ export class VfioDevio implements PciDevio {
   private closed = false;
 
   /** Enables memory space, and has bus master off. Throws `DEVICE_LOST`, `VFIO_DEVICE`; the parts are the caller's then. */
-  constructor(parts: VfioParts) {
+  constructor(parts: FunctionParts) {
     const { api, backend, arena, frames, wishes, device, deviceMemory } = parts;
     this.parts = parts;
     this.api = api;
@@ -83,13 +84,13 @@ export class VfioDevio implements PciDevio {
     this.frameAddresses = deviceMemory.frameAddresses;
     if (isGone(this.config)) throw lost(this.address);
     changeCommand(this.config, COMMAND.memory, COMMAND.busMaster);
-    this.interrupts = new VfioInterrupts(device);
+    this.interrupts = device.interrupts();
     this.vectors = this.interrupts.vectors;
-    const told = {
-      request: () => this.lose('the kernel wants it back: it is being removed, or bound to another driver'),
-      error: () => this.events?.failed('it reported an error that it could not correct (PCI Express AER)'),
+    const news = {
+      lost: (reason: string) => this.lose(reason),
+      failed: (reason: string) => this.events?.failed(reason),
     };
-    this.kernelWatch = new VfioWatch(device, told, () => this.look());
+    this.kernelWatch = device.watch(news, () => this.look());
     this.unwatchFaults = parts.faults?.watch(this.address, (text) => this.events?.failed(text));
   }
 
@@ -98,7 +99,7 @@ export class VfioDevio implements PciDevio {
     if (known !== undefined) return known.window;
     const what = `BAR ${number} of ${this.address}`;
     const { arena, device } = this.parts;
-    const isBar = Number.isInteger(number) && number >= 0 && number < PCI_REGION.bars;
+    const isBar = Number.isInteger(number) && number >= 0 && number < BARS;
     const region = isBar ? device.region(number) : undefined;
     if (region === undefined || region.bytes === 0 || region.areas.length === 0) {
       const why = region === undefined || region.bytes === 0 ? 'there is none' : 'it is no memory that can be mapped';
@@ -106,7 +107,7 @@ export class VfioDevio implements PciDevio {
     }
     const table = tableOf(this.config);
     const areas = table?.bar === number ? around(region.areas, table) : region.areas;
-    const segment = arena.mapRegisters(device.fd, region.bytes, areas);
+    const segment = arena.mapRegisters(region.fd, region.bytes, areas);
     const registers = new Registers(this.memory, segment.offset, region.bytes);
     const window = { offset: segment.offset, bytes: region.bytes, registers };
     this.bars.set(number, { window, segment });
