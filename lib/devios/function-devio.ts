@@ -10,6 +10,7 @@ import type { BarWindow, InterruptKind, Interrupts, PciDevio, PciEvents, PciView
 import type { FaultLog } from '../vfio/faults.ts';
 import { around, tableOf } from '../vfio/msix.ts';
 import { doAll } from './do-all.ts';
+import { duplicateAbove } from './last-file.ts';
 
 /** Base address registers of a function. */
 const BARS = 6;
@@ -21,6 +22,8 @@ export interface DeviceMemory {
   addressOf(offset: number): bigint;
   /** See `PciDevio`. */
   readonly frameAddresses: number;
+  /** The kernel keeps it as long as the device can reach it, however this process ends: an IOMMU's mappings do that. */
+  readonly pinned: boolean;
   close(): void;
 }
 
@@ -68,6 +71,8 @@ export class FunctionDevio implements PciDevio {
   private readonly offsets = new Set<number>();
   private events: PciEvents | undefined;
   private gone: string | undefined;
+  /** See `duplicateAbove`; -1 when there is none. */
+  private lastFile = -1;
   private closed = false;
 
   /** Enables memory space, and has bus master off. Throws `DEVICE_LOST`, `VFIO_DEVICE`; the parts are the caller's then. */
@@ -115,10 +120,20 @@ export class FunctionDevio implements PciDevio {
   }
 
   setBusMaster(on: boolean): void {
+    if (on && !this.parts.deviceMemory.pinned) this.stopFirst();
     changeCommand(this.config, on ? COMMAND.busMaster : 0, on ? 0 : COMMAND.busMaster);
     // The reading also waits until what was written before has arrived.
     const command = this.config.read(HEADER.command, 16);
     if (isGone(this.config) || ((command & COMMAND.busMaster) !== 0) !== on) throw lost(this.address);
+  }
+
+  /** From now on: when this process ends, the device is stopped before its memory goes. */
+  private stopFirst(): void {
+    const { arena, device } = this.parts;
+    const before = this.lastFile;
+    const others = arena.mapped().map(({ fd }) => fd);
+    this.lastFile = duplicateAbove(arena.native, device.fd, others);
+    if (before >= 0) arena.native.close(before);
   }
 
   async reset(): Promise<void> {
@@ -194,14 +209,18 @@ export class FunctionDevio implements PciDevio {
 
   force(): void {
     // What has gone can do nothing any more, and one that is being removed the kernel stops itself.
-    if (this.gone === undefined) this.resetNow();
+    if (this.isHere()) this.resetNow();
+  }
+
+  private isHere(): boolean {
+    return this.gone === undefined && this.parts.device.absence() === undefined;
   }
 
   close(): void {
     if (this.closed) return;
     this.closed = true;
     const { arena, device, deviceMemory, leave, view } = this.parts;
-    const present = this.gone === undefined && !isGone(this.config);
+    const present = this.isHere() && !isGone(this.config);
     doAll([
       () => this.interrupts.disable(),
       () => present && this.setBusMaster(false),
@@ -214,6 +233,7 @@ export class FunctionDevio implements PciDevio {
             arena.unmap(segment),
       ),
       () => deviceMemory.close(),
+      () => this.lastFile >= 0 && arena.native.close(this.lastFile),
       () => device.close(),
       leave,
       ...[...this.offsets].map((offset) => () => arena.free(offset)),

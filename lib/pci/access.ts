@@ -33,6 +33,8 @@ export interface FunctionNews {
 /** An open function. */
 export interface FunctionAccess {
   readonly address: string;
+  /** The file with whose last duplicate the kernel forbids the function to use memory. */
+  readonly fd: number;
   readonly config: ConfigSpace;
   /** Whether the kernel has a way to reset it. */
   readonly resettable: boolean;
@@ -41,6 +43,8 @@ export interface FunctionAccess {
   /** Resets it. Throws `NO_RESET`, and the way's own errors. */
   reset(): void;
   interrupts(): InterruptSource;
+  /** Why it is not this process's any more, if it is not: then nothing may be done to it. */
+  absence(): string | undefined;
   /** Tells what the kernel says, until it is closed; `look` is called as often as it is looked, for whatever else there is. */
   watch(news: FunctionNews, look: () => void): { close(): void };
   close(): void;

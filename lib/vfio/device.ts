@@ -100,6 +100,9 @@ export class VfioDevice implements FunctionAccess {
     return new VfioInterrupts(this);
   }
 
+  /** It is its own until the file is closed. */
+  absence(): undefined {}
+
   watch(news: FunctionNews, look: () => void): { close(): void } {
     return new VfioWatch(this, news, look);
   }
