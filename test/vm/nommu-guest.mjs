@@ -80,7 +80,7 @@ async function interrupts(frames, address) {
     for (let i = 0; i < 3; i++) {
       registers.put32(E1000E.ics, OTHER | LSC);
       result[kind].push(await watch.signalled());
-      registers.get32(E1000E.icr);
+      registers.put32(E1000E.icr, 0xffff_ffff); // with MSI-X reading clears nothing
       registers.put32(E1000E.ims, OTHER | LSC);
       if (on.unmask < 0) continue;
       // Masked until it is unmasked: the next does not come before that.
@@ -125,8 +125,10 @@ async function dma(frames, from, to) {
   const sent = await until(() => (descriptor[3] & 1) !== 0);
   const received = await until(() => (words[3] & 1) !== 0);
   const same = Buffer.compare(at(0).subarray(0, 1000), at(16).subarray(0, 1000)) === 0;
+  const length = words[2] & 0xffff;
+  const heads = [0, 16].map((i) => Buffer.from(at(i).subarray(0, 32)).toString('hex'));
   for (const one of [sender, receiver]) one.devio.close();
-  return { sent, received, length: words[2] & 0xffff, same };
+  return { sent, received, length, same, heads };
 }
 
 const untouched = Buffer.alloc(HUGE_PAGE, PATTERN);
@@ -171,7 +173,7 @@ async function flooded(frames, address) {
 
 /** Takes as many huge pages as there are once somebody else has given them up; they are not to change. */
 async function canary(pages) {
-  writeFileSync('/tmp/canary', '');
+  writeFileSync('/tmp/canary', String(process.pid));
   let segment;
   for (;;) {
     try {

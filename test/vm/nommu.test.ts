@@ -43,8 +43,8 @@ describe('In a guest without an IOMMU', () => {
       setsid node -e '
         const socket = require("dgram").createSocket("udp4");
         const packet = Buffer.alloc(1000, 0xa5);
-        const send = () => socket.send(packet, 9, "10.9.9.255", send);
-        socket.bind(() => { socket.setBroadcast(true); send(); });
+        const send = () => { for (let i = 0; i < 4; i++) socket.send(packet, 9, "10.9.9.255"); };
+        socket.bind(() => { socket.setBroadcast(true); setInterval(send, 2); });
       ' > /tmp/flood.log 2>&1 &
       echo $! > /tmp/flood.pid`);
   };
@@ -54,9 +54,12 @@ describe('In a guest without an IOMMU', () => {
   const trace = () =>
     guest.run(`cd /sys/kernel/tracing && echo nop > current_tracer && echo ${TRACED.join(' ')} > set_ftrace_filter &&
       echo function > current_tracer`);
-  const traced = async () => {
+  const traced = async (except: string) => {
     const text = await guest.run('cat /sys/kernel/tracing/trace; echo nop > /sys/kernel/tracing/current_tracer');
-    return text.split('\n').flatMap((line) => TRACED.find((name) => line.includes(`: ${name} <-`)) ?? []);
+    return text
+      .split('\n')
+      .filter((line) => !line.includes(`-${except} `))
+      .flatMap((line) => TRACED.find((name) => line.includes(`: ${name} <-`)) ?? []);
   };
   const busMaster = async (address: string) =>
     (Number.parseInt(await guest.run(`od -An -tu1 -j4 -N1 /sys/bus/pci/devices/${address}/config`), 10) & 4) !== 0;
@@ -107,7 +110,8 @@ describe('In a guest without an IOMMU', () => {
         await flood();
         const result = await script(`${backend} closed ${CARD}`);
         await endFlood();
-        expect(result).toEqual({ flooded: true, command: 6, intact: true, leftOver: { dma: 0, window: 0 } });
+        expect(result).toMatchObject({ flooded: true, intact: true, leftOver: { dma: 0, window: 0 } });
+        expect(result.command & 6).toBe(6);
         expect(await busMaster(CARD)).toBe(false);
       });
 
@@ -123,7 +127,7 @@ describe('In a guest without an IOMMU', () => {
             );
             await guest.run(`node ${SCRIPT} ${backend} canary ${PAGES} > /tmp/canary.json 2>&1 &`);
             await guest.run(
-              'for i in $(seq 300); do [ -e /tmp/canary ] && exit; sleep 0.1; done; cat /tmp/canary.json; exit 1',
+              'for i in $(seq 300); do [ -s /tmp/canary ] && exit; sleep 0.1; done; cat /tmp/canary.json; exit 1',
             );
             expect(await busMaster(CARD)).toBe(true);
             await trace();
@@ -131,7 +135,8 @@ describe('In a guest without an IOMMU', () => {
             const canary = await guest.run(
               'for i in $(seq 300); do [ -s /tmp/canary.json ] && break; sleep 0.1; done; cat /tmp/canary.json',
             );
-            const order = await traced();
+            // The canary tries all the time, and gives back what it got of too few.
+            const order = await traced((await guest.run('cat /tmp/canary')).trim());
             expect(JSON.parse(canary)).toMatchObject({ intact: true });
             expect(order[0]).toBe('pci_clear_master');
             expect(order).toContain('free_huge_page');
