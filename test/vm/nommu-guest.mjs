@@ -123,12 +123,15 @@ async function dma(frames, from, to) {
   registers.put32(E1000E.tctl, 2 | 8);
   registers.put32(E1000E.tdt, 1);
   const sent = await until(() => (descriptor[3] & 1) !== 0);
-  const received = await until(() => (words[3] & 1) !== 0);
-  const same = Buffer.compare(at(0).subarray(0, 1000), at(16).subarray(0, 1000)) === 0;
-  const length = words[2] & 0xffff;
-  const heads = [0, 16].map((i) => Buffer.from(at(i).subarray(0, 32)).toString('hex'));
+  // What others sent before may come first.
+  const isIt = (i) =>
+    (words[i * 4 + 3] & 1) !== 0 &&
+    at(16 + i)
+      .subarray(0, 1000)
+      .every((byte, n) => byte === at(0)[n]);
+  const received = await until(() => [0, 1, 2, 3, 4, 5, 6].some(isIt));
   for (const one of [sender, receiver]) one.devio.close();
-  return { sent, received, length, same, heads };
+  return { sent, received };
 }
 
 const untouched = Buffer.alloc(HUGE_PAGE, PATTERN);

