@@ -56,7 +56,7 @@ describe('In a guest without an IOMMU, virtio-net cards', () => {
       }
 
       testWithGuest(
-        'are refused without the option that says what that risks; the status says by whom and why',
+        'are refused without the option that says what that risks',
         async () => {
           const { status, output } = await guest.try(`node ${MAIN} l2fwd pci:${CARDS[0]} pci:${CARDS[1]} -T 1`);
           expect(status).not.toBe(0);
