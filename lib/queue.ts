@@ -145,7 +145,7 @@ export interface QueueContext {
   readonly pool: { readonly base: number; readonly count: number; readonly frameSize: number };
   readonly stack: FrameStack;
   readonly clock: Clock;
-  /** Writes 1 to an eventfd: one system call, never blocks. */
+  /** Writes 1 to an eventfd, or unmasks the interrupt line that a PCI devio gave for this: at once, never blocks. */
   kick(fd: number): void;
   /** Ask the kernel to send from, or to fill, the rings of AF_XDP socket `fd`. One system call; 0 or an errno. */
   kickTx(fd: number): number;

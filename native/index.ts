@@ -26,7 +26,7 @@ export interface Native {
   addressRemainder(arena: Uint8Array, modulus: number): number;
   /** A new non-blocking eventfd, owned by the caller. */
   eventfd(): number;
-  /** Signals an eventfd. */
+  /** Signals an eventfd; of `INTERRUPT_LINE` and the fd of a function's configuration space, lets its line rise again. */
   notify(fd: number): void;
   close(fd: number): void;
   /** Two connected unix stream sockets, non-blocking and close-on-exec, owned by the caller. */
@@ -109,6 +109,12 @@ export interface NativeUnixSocket {
 export const UNIX_EVENT = { readable: 1, writable: 2, disconnect: 4 } as const;
 /** What `NativeUnixSocket.receive` says: nothing now; fds were lost; a record was longer. All fds that came are closed. */
 export const UNIX_RECEIVE = { nothing: -1, fdsLost: -2, recordCut: -3 } as const;
+
+/**
+ * Added to the fd of a PCI function's configuration space: `notify` clears bit Interrupt Disable of the command register
+ * there (PCI Local Bus 3.0 §6.2.2), which the kernel sets at each interrupt.
+ */
+export const INTERRUPT_LINE = 2 ** 30;
 
 /** Where in a struct to put the address of which bytes, for the length of a call. */
 export type Pointer = readonly [offset: number, bytes: Uint8Array];

@@ -25,6 +25,7 @@ const KERNEL = /^lib\/(bpf|netlink|pci)\//;
 /** What a driver of a PCI function and its devio say to each other, and configuration space. */
 const PCI_CONTRACT = /^lib\/pci\/(devio|config-space)\.ts$/;
 const VFIO = /^lib\/vfio\//;
+const UIO = /^lib\/uio\//;
 const UNIX = /^lib\/unix\//;
 const CAPTURE = /^lib\/capture\//;
 const PKTIO = /^lib\/pktio\//;
@@ -79,6 +80,7 @@ const LAYERS: readonly Layer[] = [
   { name: 'PCI contract', files: PCI_CONTRACT, may: [PCI_CONTRACT, ERRORS], types: [ARENA, FRAMEWORK, LAYOUT] },
   { name: 'kernel interfaces', files: KERNEL, may: [KERNEL, ERRORS, WIRE], types: [NATIVE] },
   { name: 'vfio', files: VFIO, may: [VFIO, KERNEL, ERRORS], types: [NATIVE] },
+  { name: 'uio', files: UIO, may: [UIO, KERNEL, ERRORS, NATIVE] },
   { name: 'unix sockets', files: UNIX, may: [UNIX, ERRORS, NATIVE] },
   { name: 'captures', files: CAPTURE, may: [CAPTURE, ERRORS] },
   {
@@ -91,7 +93,7 @@ const LAYERS: readonly Layer[] = [
     name: 'devios',
     files: DEVIOS,
     may: [
-      ...[DEVIOS, FRAMEWORK, ARENA, ERRORS, LAYOUT, KERNEL, VFIO, UNIX, TABLES],
+      ...[DEVIOS, FRAMEWORK, ARENA, ERRORS, LAYOUT, KERNEL, VFIO, UIO, UNIX, TABLES],
       ...[VIRTIO_CONTROL, VHOST_USER, WIRE],
     ],
     types: [NATIVE, DRIVERS],

@@ -23,7 +23,8 @@ Port names:
                              machines [,client=1][,queues=N][,mac=…][,mtu=N]
                              [,memory=GIB][,uid=N][,packed=0][,mergeable=0]
   pci:[DDDD:]BB:DD.F         a card that linecard bind has given to user space
-                             [,queues=N][,packed=1][,mergeable=0]…
+                             [,queues=N][,packed=1][,mergeable=0]…; without an
+                             IOMMU [,unsafe-dma=1] and --hugepages need
 `;
 
 /** What the exit code says. */

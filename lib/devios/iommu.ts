@@ -1,6 +1,4 @@
 /** devio `devio-iommu`, back end `vfio`: a PCI function that an IOMMU keeps to the memory that is mapped for it. Control half. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Arena } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
 import { type Api, type Device, type DevioProvider, FRAMEWORK_API } from '../framework/types.ts';
@@ -8,11 +6,11 @@ import { IOMMU_API, type PciView } from '../pci/devio.ts';
 import { Container, type VfioPlace } from '../vfio/container.ts';
 import { VfioDevice } from '../vfio/device.ts';
 import { FaultLog } from '../vfio/faults.ts';
-import { type Group, othersOf } from '../vfio/group.ts';
+import { type Group, othersOf, withoutIommu } from '../vfio/group.ts';
 import { vfioKernel } from '../vfio/kernel.ts';
 import { doAll } from './do-all.ts';
+import { type DeviceMemory, FunctionDevio } from './function-devio.ts';
 import { SharedHeap } from './shared-heap.ts';
-import { type DeviceMemory, VfioDevio } from './vfio-devio.ts';
 
 /** Where VFIO is on a Linux system. */
 export function vfioPlace(arena: Arena): VfioPlace {
@@ -90,6 +88,7 @@ class SharedContainer {
 class MappedMemory implements DeviceMemory {
   /** An arena offset is the address. */
   readonly frameAddresses = 0;
+  readonly pinned = true;
   private readonly heap: SharedHeap;
   private readonly forget: () => void;
 
@@ -115,15 +114,6 @@ class MappedMemory implements DeviceMemory {
 
   close(): void {
     doAll([() => this.heap.close(), this.forget]);
-  }
-}
-
-/** True when a group stands for a device without an IOMMU (Linux, drivers/vfio/vfio_main.c). */
-function withoutIommu(sysfs: string, group: number): boolean {
-  try {
-    return readFileSync(join(sysfs, 'kernel/iommu_groups', String(group), 'name'), 'utf8').trim() === 'vfio-noiommu';
-  } catch {
-    return false;
   }
 }
 
@@ -170,7 +160,7 @@ export function iommuDevio(
         const device = new VfioDevice(place.kernel, fd, address);
         const deviceMemory = new MappedMemory(arena, taken);
         const { api, backend } = { api: IOMMU_API, backend: 'vfio' };
-        return new VfioDevio({ api, backend, arena, frames, view, wishes, device, deviceMemory, faults, leave });
+        return new FunctionDevio({ api, backend, arena, frames, view, wishes, device, deviceMemory, faults, leave });
       } catch (error) {
         try {
           doAll(undo);

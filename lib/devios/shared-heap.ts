@@ -19,11 +19,14 @@ export class SharedHeap {
   private readonly arena: Arena;
   private readonly viewer: Viewer;
   private readonly heap: Heap;
+  private readonly huge: 'no' | 'need';
   /** What is shown, and what is mapped. */
   private readonly shown = new Map<Segment, Segment>();
 
-  constructor(arena: Arena, viewer: Viewer) {
+  /** `huge`: see `MemoryOptions`. */
+  constructor(arena: Arena, viewer: Viewer, huge: 'no' | 'need' = 'no') {
     this.arena = arena;
+    this.huge = huge;
     this.viewer = viewer;
     this.heap = new Heap({
       map: (bytes, align) => this.map(bytes, align),
@@ -65,7 +68,7 @@ export class SharedHeap {
     const unsuitable: Segment[] = [];
     try {
       for (;;) {
-        const mapped = this.arena.mapMemory(bytes + GAP, { align });
+        const mapped = this.arena.mapMemory(bytes + GAP, { align, huge: this.huge });
         const segment = { ...mapped, length: mapped.length - GAP };
         try {
           this.viewer.show(segment);

@@ -4,6 +4,7 @@ import { Arena } from '../arena/arena.ts';
 import { FramePool } from '../arena/frame-pool.ts';
 import { iommuDevio } from '../devios/iommu.ts';
 import { memoryDevio } from '../devios/memory.ts';
+import { nommuDevios } from '../devios/nommu.ts';
 import { vhostDevio } from '../devios/vhost.ts';
 import { vhostUserDevio } from '../devios/vhost-user.ts';
 import { xskDevio } from '../devios/xsk.ts';
@@ -88,6 +89,8 @@ export class Engine {
       this.framework.registerDevio(memoryDevio(arena, api));
     this.framework.registerDevio(xskDevio(arena, means.frames, netdevs, NETDEV_ENUMERATOR_API));
     this.framework.registerDevio(iommuDevio(arena, means.frames, functions, PCI_ENUMERATOR_API));
+    for (const devio of nommuDevios(arena, means.frames, functions, PCI_ENUMERATOR_API))
+      this.framework.registerDevio(devio);
     for (const make of [vhostUserDevio, vhostDevio])
       this.framework.registerDevio(make(arena, means.frames, SOCKET_ENUMERATOR_API));
     const plain = [

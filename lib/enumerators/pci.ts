@@ -24,10 +24,12 @@ import { badName, type Options, optionValues, parsePortName } from './options.ts
 export const PCI_ENUMERATOR_API: Api = { name: 'pci', version: 1 };
 
 /** What the accepted names look like. */
-export const PCI_PORT_NAMES = 'pci:[DDDD:]BB:DD.F[,queues=N][,packed=1][,mergeable=0]…';
+export const PCI_PORT_NAMES = 'pci:[DDDD:]BB:DD.F[,queues=N][,unsafe-dma=1][,packed=1][,mergeable=0]…';
 
 const OPTIONS: Options = {
   queues: { is: 'number', min: 1, max: 128 },
+  // Without an IOMMU: the device may then write to all of the machine's memory.
+  'unsafe-dma': { is: 'flag' },
   // Of virtio devices: features that are used when the device has them, unless one is told not to.
   packed: { is: 'flag' },
   mergeable: { is: 'flag' },

@@ -53,6 +53,10 @@ function reasonOf(attempts: readonly Attempt[], drivers: number, untried: number
   const best = Math.max(...attempts.map((a) => STAGES.indexOf(a.stage)));
   const closest = attempts.find((a) => STAGES.indexOf(a.stage) === best)!;
   if (closest.stage === 'class') return `none of the ${drivers} registered drivers is for its class`;
-  const through = closest.devio === '' ? '' : ` through ${closest.devio}${closest.backend && ` (${closest.backend})`}`;
-  return `driver ${closest.driver}${through}: ${closest.reason}`;
+  // It may have come as far by several ways, and only people know which of them was meant.
+  const ways = attempts.filter(({ driver, stage }) => driver === closest.driver && stage === closest.stage);
+  return `driver ${closest.driver}${ways.map((way) => `${through(way)}: ${way.reason}`).join('; or')}`;
 }
+
+const through = ({ devio, backend }: Attempt): string =>
+  devio === '' ? '' : ` through ${devio}${backend && ` (${backend})`}`;

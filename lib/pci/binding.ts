@@ -61,6 +61,7 @@ export class Binder {
     }
     if (found.driver === driver) return { address, driver, before: driver };
     if (options.force !== true) await this.refuseUsed(found);
+    this.refuseOpen(address);
     this.prepare(address, driver, options);
     const { driver: before, driverOverride, netifs } = found;
     // The first record counts: from vfio-pci to uio_pci_generic and back leads to what was before both.
@@ -83,8 +84,15 @@ export class Binder {
       const why = 'linecard did not bind it, so it does not know what was before';
       throw refuse('NOT_RECORDED', address, why, `bind it to a driver by name: linecard bind ${address} DRIVER`);
     }
+    this.refuseOpen(address);
     await this.restore(record);
     return { address, driver: record.driver, before };
+  }
+
+  /** VFIO keeps a function until its engine has let go of it; UIO does not, and two would drive it. */
+  private refuseOpen(address: string): void {
+    if (!this.kernel.inUse(address)) return;
+    throw refuse('IN_USE', address, 'an engine has it open', 'end that, or close its port there, first');
   }
 
   private find(address: string): PciFunction {

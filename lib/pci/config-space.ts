@@ -24,6 +24,7 @@ export const HEADER = {
   subsystemVendorId: 0x2c,
   subsystemId: 0x2e,
   capabilities: 0x34,
+  interruptPin: 0x3d,
 } as const;
 
 /** Bits of the command register, §6.2.2. */

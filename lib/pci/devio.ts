@@ -36,8 +36,8 @@ export interface Interrupts {
   /** Of each vector, a file descriptor in which an edge-triggered epoll set sees an event per interrupt. The devio's. */
   readonly fds: readonly number[];
   /**
-   * INTx only: the line is masked at each interrupt, and stays so until 8 bytes are written to this eventfd (`kick` of a
-   * queue's context). -1 otherwise.
+   * INTx only: the line is masked at each interrupt, and stays so until `kick` of a queue's context is called with this
+   * (an eventfd, or what else `Native.notify` takes). -1 otherwise.
    */
   readonly unmask: number;
 }

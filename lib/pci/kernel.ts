@@ -1,10 +1,11 @@
 /** What binding does to the kernel: sysfs, modules, interfaces. One place, so that tests can stand in for it. Control half. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Native } from '../../native/index.ts';
 import { setInterface } from '../netlink/interface.ts';
 import { Netdevs } from '../netlink/netdevs.ts';
+import { errnoName } from '../system-error.ts';
 import { type PciFunction, readFunction, readFunctions } from './device.ts';
 
 const MODPROBE_MS = 10_000;
@@ -22,6 +23,8 @@ export interface BinderKernel {
   /** Writes to a file below sysfs' root. Throws the system's error. */
   write(path: string, text: string): void;
   exists(path: string): boolean;
+  /** Whether an engine has the function open by UIO, which keeps nobody from taking it away. */
+  inUse(address: string): boolean;
   /** Loads a module; returns what modprobe said when it failed, or undefined. */
   loadModule(name: string, options?: string): string | undefined;
   /** How interfaces are used, by name. */
@@ -37,6 +40,7 @@ export function binderKernel(native: Native, sysfs = '/sys'): BinderKernel {
     readAll: () => readFunctions(sysfs),
     write: (path, text) => writeFileSync(join(sysfs, path), text),
     exists: (path) => existsSync(join(sysfs, path)),
+    inUse: (address) => isLocked(native, join(sysfs, 'bus/pci/devices', address, 'config')),
     loadModule(name, options) {
       const args = options === undefined ? [name] : [name, options];
       const { status, stderr, error } = spawnSync('modprobe', args, { encoding: 'utf8', timeout: MODPROBE_MS });
@@ -60,5 +64,18 @@ async function usesOf(native: Native, names: readonly string[]): Promise<Map<str
     );
   } finally {
     netdevs.stop();
+  }
+}
+
+function isLocked(native: Native, path: string): boolean {
+  let fd = -1;
+  try {
+    fd = openSync(path, 'r');
+    native.flock(fd);
+    return false;
+  } catch (error) {
+    return errnoName(error) === 'EAGAIN';
+  } finally {
+    if (fd >= 0) closeSync(fd);
   }
 }

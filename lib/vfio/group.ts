@@ -1,5 +1,5 @@
 /** An IOMMU group: functions that the IOMMU cannot tell apart, and which go to one owner together. Control half. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readFunction } from '../pci/device.ts';
 import { GROUP_FLAGS, GROUP_STATUS, REQUEST } from './abi.ts';
@@ -11,6 +11,15 @@ import type { VfioKernel } from './kernel.ts';
 const HARMLESS = /^(|.*vfio.*|pci-stub|pcieport)$/;
 /** Base class of bridges (PCI Code and ID Assignment 1.11 §1.7). */
 const BRIDGE_CLASS = 0x06;
+
+/** True when a group stands for a device without an IOMMU (Linux, drivers/vfio/vfio_main.c). */
+export function withoutIommu(sysfs: string, group: number): boolean {
+  try {
+    return readFileSync(join(sysfs, 'kernel/iommu_groups', String(group), 'name'), 'utf8').trim() === 'vfio-noiommu';
+  } catch {
+    return false;
+  }
+}
 
 /** The members of group `number` that a kernel driver works with, as `ADDRESS (DRIVER)`. */
 export function othersOf(sysfs: string, number: number): string[] {

@@ -1,4 +1,5 @@
 /** Interrupts of a VFIO device as eventfds (VFIO_DEVICE_SET_IRQS). Control half. */
+import { type FunctionNews, type InterruptSource, LOOK_MS } from '../pci/access.ts';
 import type { InterruptKind, Interrupts } from '../pci/devio.ts';
 import { IRQ_SET, IRQ_SET_FLAGS, PCI_IRQ, REQUEST } from './abi.ts';
 import type { VfioDevice } from './device.ts';
@@ -18,14 +19,14 @@ function setIrqs(device: VfioDevice, index: number, fds: readonly number[], acti
 }
 
 /** The interrupts of one device that are on. The fds are its own. */
-export class VfioInterrupts {
+export class VfioInterrupts implements InterruptSource {
   readonly vectors: Readonly<Record<InterruptKind, number>>;
   private readonly device: VfioDevice;
   private on: Interrupts | undefined;
 
   constructor(device: VfioDevice) {
     this.device = device;
-    const count = (kind: InterruptKind) => device.interrupts(PCI_IRQ[kind]);
+    const count = (kind: InterruptKind) => device.count(PCI_IRQ[kind]);
     this.vectors = { msix: count('msix'), msi: count('msi'), intx: count('intx') };
   }
 
@@ -71,9 +72,6 @@ export class VfioInterrupts {
   }
 }
 
-/** How often the kernel's messages about a device are looked for, in milliseconds. */
-const LOOK_MS = 100;
-
 /** What the kernel says of a device beside its own interrupts: it is wanted back, it reported an error. */
 export class VfioWatch {
   private readonly device: VfioDevice;
@@ -82,13 +80,17 @@ export class VfioWatch {
   private open = true;
 
   /** `look` is called as often as it is looked, for whatever else is to be looked at. Throws `VFIO_DEVICE`. */
-  constructor(device: VfioDevice, told: { request(): void; error(): void }, look: () => void) {
+  constructor(device: VfioDevice, news: FunctionNews, look: () => void) {
     this.device = device;
+    const told = {
+      request: () => news.lost('the kernel wants it back: it is being removed, or bound to another driver'),
+      error: () => news.failed('it reported an error that it could not correct (PCI Express AER)'),
+    };
     const made: { epoll: number; fd: number; told: () => void }[] = [];
     this.watches = made;
     try {
       for (const kind of ['request', 'error'] as const) {
-        if (device.interrupts(PCI_IRQ[kind]) === 0) continue;
+        if (device.count(PCI_IRQ[kind]) === 0) continue;
         const watch = { epoll: device.kernel.epollCreate(), fd: -1, told: told[kind] };
         made.push(watch);
         watch.fd = device.kernel.eventfd();

@@ -1,6 +1,6 @@
 /** The table of MSI-X vectors, which is the kernel's: what may be mapped around it (PCI Local Bus 3.0 §6.8.2). Control half. */
+import type { Region } from '../pci/access.ts';
 import { CAPABILITY, type ConfigSpace, capabilities } from '../pci/config-space.ts';
-import type { Region } from './device.ts';
 
 const PAGE = 4096;
 /** Offsets in the capability, and what is in the table's: the BAR's number in the lowest bits. */

@@ -16,10 +16,25 @@ static Napi::Value EventFd(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), fd);
 }
 
-// notify(fd): adds 1 to an eventfd. A full counter (EAGAIN) is as good as a signal: the reader is awake by then.
+// See native/index.ts.
+constexpr int kInterruptLine = 1 << 30;
+
+// Clears bit 10 of the command register, by the byte that it is in: bus master is in the other one, and another thread may
+// be switching it. Nothing is said of failure: a device that is not there any more does not interrupt.
+static void LetLineRise(int config) {
+  constexpr off_t kCommandHigh = 5;
+  constexpr uint8_t kDisable = 1 << 2;
+  uint8_t byte = 0;
+  if (pread(config, &byte, 1, kCommandHigh) != 1 || byte == 0xff) return;
+  byte = static_cast<uint8_t>(byte & ~kDisable);
+  if (pwrite(config, &byte, 1, kCommandHigh) != 1) return;
+}
+
+// notify(fd): adds 1 to an eventfd, or lets an interrupt line rise again. A full counter (EAGAIN) is as good as a signal: the reader is awake by then.
 static void Notify(const Napi::CallbackInfo& info) {
   const auto fd = Fd(info, 0);
   if (!fd) return;
+  if (*fd >= kInterruptLine) return LetLineRise(*fd - kInterruptLine);
   const uint64_t one = 1;
   if (write(*fd, &one, sizeof one) < 0 && errno != EAGAIN) ThrowErrno(info.Env(), "write", errno);
 }

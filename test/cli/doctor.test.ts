@@ -188,6 +188,7 @@ describe('what it looks at', () => {
     ['CAP_NET_RAW', 0x2000n],
     ['CAP_IPC_LOCK', 0x4000n],
     ['CAP_SYS_RAWIO', 0x20000n],
+    ['CAP_SYS_ADMIN', 0x200000n],
     ['CAP_BPF', 0x8000000000n],
   ])('%s by its bit', (name, mask) => {
     const status = (effective: bigint) => ({

@@ -26,6 +26,8 @@ export class FakeBinderKernel implements BinderKernel {
   readonly failing = new Map<string, string>();
   /** Drivers that refuse every function. */
   readonly refusing = new Set<string>();
+  /** Functions that an engine has open. */
+  readonly open = new Set<string>();
   noiommu: 'absent' | 'off' | 'on' = 'absent';
 
   add(address: string, card: Partial<FakeCard> = {}): FakeCard {
@@ -84,6 +86,10 @@ export class FakeBinderKernel implements BinderKernel {
   exists(path: string): boolean {
     if (path.startsWith('module/vfio')) return this.noiommu !== 'absent';
     return this.drivers.has(path.replace('bus/pci/drivers/', ''));
+  }
+
+  inUse(address: string): boolean {
+    return this.open.has(address);
   }
 
   loadModule(name: string, options?: string): string | undefined {

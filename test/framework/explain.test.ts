@@ -40,6 +40,19 @@ describe('explain', () => {
     );
   });
 
+  it('sums up every way by which a driver came as far', async () => {
+    const { framework, io, at } = makeWorld();
+    io.onUsable = () => 'another kernel driver has it';
+    const second = new FakeDevioProvider({ backend: 'second' });
+    second.onUsable = () => 'it needs huge pages';
+    framework.registerDevio(second);
+    await framework.start();
+    expect(framework.explain(at('a')).summary).toBe(
+      'fake/bus/a is not bound: driver driver through fake-io v1 (memory): another kernel driver has it; ' +
+        'or through fake-io v1 (second): it needs huge pages',
+    );
+  });
+
   it.each([
     ['no driver at all', [], 'no driver is registered'],
     [

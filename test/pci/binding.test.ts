@@ -17,6 +17,24 @@ function world() {
   return { kernel, records, binder: new Binder(kernel, records) };
 }
 
+describe('A function that an engine has open', () => {
+  it('is neither bound nor given back, forced or not', async () => {
+    const { kernel, binder } = world();
+    kernel.add(CARD);
+    await binder.bind(CARD, 'uio_pci_generic');
+    kernel.open.add(CARD);
+    const { log } = kernel;
+    const before = [...log];
+    for (const attempt of [() => binder.unbind(CARD), () => binder.bind(CARD, 'e1000e', { force: true })]) {
+      const error = await rejection(attempt());
+      expect(error).toMatchObject({ code: 'IN_USE', message: expect.stringContaining('an engine has it open') });
+    }
+    expect(log).toEqual(before);
+    kernel.open.clear();
+    await expect(binder.unbind(CARD)).resolves.toMatchObject({ driver: 'e1000e' });
+  });
+});
+
 describe('bind', () => {
   it('loads the driver, notes what was before, and has the kernel bind this function alone', async () => {
     const { kernel, records, binder } = world();

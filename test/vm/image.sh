@@ -3,9 +3,10 @@
 #   FOLDER/vmlinux   Debian's kernel, unpacked: QEMU starts an ELF kernel directly (PVH), which saves the guest the
 #                    unpacking, seconds under emulation
 #   FOLDER/initrd    busybox, the modules that find the root, and init
-#   FOLDER/modules   Debian's modules, as they are: the guest sees them through its root
+#   FOLDER/modules   Debian's modules, as they are: the guest sees them through its root; and vfio built again, since
+#                    Debian's cannot do without an IOMMU (CONFIG_VFIO_NOIOMMU)
 # The kernel's package is unpacked, not installed: nothing of this machine's boot is touched.
-# Needs apt-get (with package lists), busybox-static, kmod, cpio, xz-utils, python3.
+# Needs apt-get (with package lists), busybox-static, kmod, cpio, xz-utils, python3, gcc and make.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$1
@@ -21,11 +22,41 @@ flock 9
 work=$(mktemp -d "$folder/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-# As root, apt would fetch as a user of its own, who cannot write here.
-apt-get -q -o APT::Sandbox::User=root download "$package" > download.log 2>&1 || { cat download.log; exit 1; }
-dpkg-deb -x ./*.deb unpacked
+
+# unpack FOLDER PACKAGE…
+unpack() {
+  local to=$1
+  shift
+  mkdir "$work/download"
+  # As root, apt would fetch as a user of its own, who cannot write here.
+  (cd "$work/download" && apt-get -q -o APT::Sandbox::User=root download "$@") > download.log 2>&1 || { cat download.log; exit 1; }
+  for file in download/*.deb; do dpkg-deb -x "$file" "$to"; done
+  rm -rf "$work/download"
+}
+
+unpack unpacked "$package"
 kernel=${package#linux-image-}
 modules=unpacked/lib/modules/$kernel
+
+# vfio with CONFIG_VFIO_NOIOMMU. All else that it shares with Debian's modules stays as it is: their symbols' checksums match.
+dependencies=$(apt-cache depends "linux-headers-$kernel" | sed -n 's/.*Depends: \(linux-headers-.*\|linux-kbuild-.*\)/\1/p')
+source=linux-source-$(cut -d . -f 1,2 <<< "$version")
+# shellcheck disable=SC2086  # names, one a word
+unpack kernel "$source" "linux-headers-$kernel" $dependencies
+headers=$work/kernel/usr/src/linux-headers-$kernel
+sed -i "s#/usr/src/#$work/kernel/usr/src/#" "$headers/Makefile"
+tar -xJf "kernel/usr/src/$source.tar.xz" "$source/drivers/vfio"
+mkdir vfio
+cp "$source"/drivers/vfio/*.[ch] vfio/
+{
+  echo 'ccflags-y += -DCONFIG_VFIO_NOIOMMU=1'
+  echo 'obj-m := vfio.o'
+  sed -n '/^vfio-y/,/[^\\]$/p' "$source/drivers/vfio/Makefile"
+} > vfio/Kbuild
+make -s -C "$headers" M="$work/vfio" modules > make.log 2>&1 || { cat make.log; exit 1; }
+strip --strip-debug vfio/vfio.ko
+mkdir "$modules/updates"
+mv vfio/vfio.ko "$modules/updates/"
 depmod -b unpacked "$kernel"
 
 # The payload of a bzImage (Linux, Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length).

@@ -5,70 +5,26 @@ import { Arena } from '../../dist/lib/arena/arena.js';
 import { FramePool } from '../../dist/lib/arena/frame-pool.js';
 import { iommuDevio } from '../../dist/lib/devios/iommu.js';
 import { capabilities } from '../../dist/lib/pci/config-space.js';
-import { readFunction } from '../../dist/lib/pci/device.js';
-import { loadNative } from '../../dist/native/index.js';
+import {
+  deviceAt,
+  E1000E,
+  LSC,
+  native,
+  OTHER,
+  open,
+  recalled,
+  seen,
+  until,
+  view,
+  watching,
+} from './function-guest.mjs';
 
-const native = loadNative();
 const arena = new Arena(native);
 const frames = new FramePool(arena, { frames: 1024 });
-const recalled = [];
-const view = { wanted: () => ({}), take: () => ({}), unwant() {}, recall: (address) => recalled.push(address) };
 const provider = iommuDevio(arena, frames, view, { name: 'pci', version: 1 });
 
-/** A function as the enumerator would show it. */
-function deviceAt(address) {
-  const { driver, iommuGroup } = readFunction('/sys', address);
-  return { address, facts: { kernelDriver: driver, iommuGroup } };
-}
-
-async function open(address) {
-  const device = deviceAt(address);
-  const usable = await provider.usable(device);
-  if (usable !== true) throw new Error(usable);
-  const devio = await provider.open(device);
-  const events = [];
-  devio.watch({
-    lost: (reason) => events.push(`lost: ${reason}`),
-    failed: (reason) => events.push(`failed: ${reason}`),
-  });
-  return { devio, events };
-}
-
-/** Waits until `condition` holds; false when it does not for `ms`. */
-async function until(condition, ms = 3000) {
-  for (const end = Date.now() + ms; Date.now() < end; await sleep(20)) if (condition()) return true;
-  return condition();
-}
-
-/** Whether eventfds are signalled, by an edge-triggered set. */
-function watching(fds) {
-  const set = native.epollCreate();
-  for (const fd of fds) native.epollAdd(set, fd);
-  return { signalled: () => until(() => native.epollWait(set, 0) > 0), close: () => native.close(set) };
-}
-
-/** Registers of the 82574L (Intel 82574 GbE Controller Datasheet 3.4, §10). */
-const E1000E = {
-  ...{ status: 0x08, icr: 0xc0, ics: 0xc8, ims: 0xd0, imc: 0xd8, ivar: 0xe4, tctl: 0x400 },
-  ...{ tdbal: 0x3800, tdbah: 0x3804, tdlen: 0x3808, tdh: 0x3810, tdt: 0x3818 },
-};
-const OTHER = 1 << 24;
-const LSC = 1 << 2;
-
-/** What can be seen of a function when it is open. */
-function seen(devio) {
-  return {
-    vendor: devio.config.read(0, 16),
-    device: devio.config.read(2, 16),
-    command: devio.config.read(4, 16) & 7,
-    configBytes: devio.config.size,
-    capabilities: capabilities(devio.config).map(({ id }) => id),
-    vectors: devio.vectors,
-  };
-}
-
 async function e1000e(address) {
-  const { devio, events } = await open(address);
+  const { devio, events } = await open(provider, address);
   try {
     const result = seen(devio);
     await devio.reset();
@@ -116,7 +72,7 @@ async function e1000e(address) {
 }
 
 async function virtio(address) {
-  const { devio, events } = await open(address);
+  const { devio, events } = await open(provider, address);
   try {
     const result = seen(devio);
     await devio.reset().catch((error) => {
@@ -146,7 +102,7 @@ async function virtio(address) {
 
 /** Held until the kernel wants it back; another program has it removed meanwhile. */
 async function hold(address) {
-  const { devio, events } = await open(address);
+  const { devio, events } = await open(provider, address);
   const { registers } = devio.bar(0);
   writeFileSync('/tmp/held', '');
   const asked = await until(() => events.length > 0, 30_000);
@@ -160,7 +116,7 @@ async function hold(address) {
 /** Both at once: one container, whose frames are mapped once. */
 async function both(addresses) {
   const opened = [];
-  for (const address of addresses) opened.push(await open(address));
+  for (const address of addresses) opened.push(await open(provider, address));
   // As another engine would: a group has one owner.
   const other = iommuDevio(arena, frames, view, { name: 'pci', version: 1 });
   let again = 'opened';

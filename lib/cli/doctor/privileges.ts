@@ -3,15 +3,17 @@ import { byteCount } from '../text.ts';
 import { type Check, optional } from './check.ts';
 import { field, read, type Sources, softLimit } from './sources.ts';
 
+/** It has what CAP_BPF has, too. */
+const CAP_SYS_ADMIN = 21;
 /** Bit numbers, include/uapi/linux/capability.h, and what each is for. */
 const CAPABILITIES: readonly (readonly [name: string, bit: number, purpose: string])[] = [
   ['CAP_NET_RAW', 13, 'packet and AF_XDP sockets'],
   ['CAP_NET_ADMIN', 12, 'attaching XDP programs, promiscuous mode, TAP'],
   ['CAP_BPF', 39, 'loading XDP programs'],
   ['CAP_IPC_LOCK', 14, 'locked memory beyond the limit'],
-  ['CAP_SYS_RAWIO', 17, 'device registers by UIO'],
+  ['CAP_SYS_RAWIO', 17, 'PCI devices without an IOMMU: registers'],
+  ['CAP_SYS_ADMIN', CAP_SYS_ADMIN, 'PCI devices without an IOMMU: physical addresses (/proc/self/pagemap)'],
 ];
-const CAP_SYS_ADMIN = 21;
 /** What `linecard grant` has in the place of who runs engines. */
 const GRANTED = ['CAP_NET_RAW', 'CAP_NET_ADMIN', 'CAP_BPF'];
 /** Frames of the default pool, twice: a umem and a DMA mapping. */

@@ -1,17 +1,19 @@
-/** A PCI function through VFIO, whatever is between it and memory: the operations of a `PciDevio`. Control half. */
+/** A PCI function, whoever gives it and whatever is between it and memory: the operations of a `PciDevio`. Control half. */
 import type { Arena, Segment } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
 import { DevioError } from '../errors.ts';
 import type { Api } from '../framework/types.ts';
 import { Registers } from '../layout.ts';
+import type { FunctionAccess, InterruptSource } from '../pci/access.ts';
 import { COMMAND, changeCommand, HEADER, isGone } from '../pci/config-space.ts';
 import type { BarWindow, InterruptKind, Interrupts, PciDevio, PciEvents, PciView, PciWishes } from '../pci/devio.ts';
-import { PCI_REGION } from '../vfio/abi.ts';
-import type { VfioDevice } from '../vfio/device.ts';
 import type { FaultLog } from '../vfio/faults.ts';
-import { VfioInterrupts, VfioWatch } from '../vfio/interrupts.ts';
 import { around, tableOf } from '../vfio/msix.ts';
 import { doAll } from './do-all.ts';
+import { duplicateAbove } from './last-file.ts';
+
+/** Base address registers of a function. */
+const BARS = 6;
 
 /** Memory that a device sees. */
 export interface DeviceMemory {
@@ -20,18 +22,20 @@ export interface DeviceMemory {
   addressOf(offset: number): bigint;
   /** See `PciDevio`. */
   readonly frameAddresses: number;
+  /** The kernel keeps it as long as the device can reach it, however this process ends: an IOMMU's mappings do that. */
+  readonly pinned: boolean;
   close(): void;
 }
 
 /** What a devio is made of. All of it is the devio's from then on. */
-export interface VfioParts {
+export interface FunctionParts {
   readonly api: Api;
   readonly backend: string;
   readonly arena: Arena;
   readonly frames: FramePool;
   readonly view: PciView;
   readonly wishes: PciWishes;
-  readonly device: VfioDevice;
+  readonly device: FunctionAccess;
   readonly deviceMemory: DeviceMemory;
   /** Where the IOMMU's faults are to be found, if they are. Not the devio's own. */
   readonly faults?: FaultLog | undefined;
@@ -49,7 +53,7 @@ function lost(address: string): DevioError {
 }
 
 /** An open function. */
-export class VfioDevio implements PciDevio {
+export class FunctionDevio implements PciDevio {
   readonly api: Api;
   readonly backend: string;
   readonly address: string;
@@ -59,18 +63,20 @@ export class VfioDevio implements PciDevio {
   readonly wishes: PciWishes;
   readonly vectors: PciDevio['vectors'];
   readonly frameAddresses: number;
-  private readonly parts: VfioParts;
-  private readonly interrupts: VfioInterrupts;
-  private readonly kernelWatch: VfioWatch;
+  private readonly parts: FunctionParts;
+  private readonly interrupts: InterruptSource;
+  private readonly kernelWatch: { close(): void };
   private readonly unwatchFaults: (() => void) | undefined;
   private readonly bars = new Map<number, { readonly window: BarWindow; readonly segment: Segment }>();
   private readonly offsets = new Set<number>();
   private events: PciEvents | undefined;
   private gone: string | undefined;
+  /** See `duplicateAbove`; -1 when there is none. */
+  private lastFile = -1;
   private closed = false;
 
   /** Enables memory space, and has bus master off. Throws `DEVICE_LOST`, `VFIO_DEVICE`; the parts are the caller's then. */
-  constructor(parts: VfioParts) {
+  constructor(parts: FunctionParts) {
     const { api, backend, arena, frames, wishes, device, deviceMemory } = parts;
     this.parts = parts;
     this.api = api;
@@ -83,13 +89,13 @@ export class VfioDevio implements PciDevio {
     this.frameAddresses = deviceMemory.frameAddresses;
     if (isGone(this.config)) throw lost(this.address);
     changeCommand(this.config, COMMAND.memory, COMMAND.busMaster);
-    this.interrupts = new VfioInterrupts(device);
+    this.interrupts = device.interrupts();
     this.vectors = this.interrupts.vectors;
-    const told = {
-      request: () => this.lose('the kernel wants it back: it is being removed, or bound to another driver'),
-      error: () => this.events?.failed('it reported an error that it could not correct (PCI Express AER)'),
+    const news = {
+      lost: (reason: string) => this.lose(reason),
+      failed: (reason: string) => this.events?.failed(reason),
     };
-    this.kernelWatch = new VfioWatch(device, told, () => this.look());
+    this.kernelWatch = device.watch(news, () => this.look());
     this.unwatchFaults = parts.faults?.watch(this.address, (text) => this.events?.failed(text));
   }
 
@@ -98,7 +104,7 @@ export class VfioDevio implements PciDevio {
     if (known !== undefined) return known.window;
     const what = `BAR ${number} of ${this.address}`;
     const { arena, device } = this.parts;
-    const isBar = Number.isInteger(number) && number >= 0 && number < PCI_REGION.bars;
+    const isBar = Number.isInteger(number) && number >= 0 && number < BARS;
     const region = isBar ? device.region(number) : undefined;
     if (region === undefined || region.bytes === 0 || region.areas.length === 0) {
       const why = region === undefined || region.bytes === 0 ? 'there is none' : 'it is no memory that can be mapped';
@@ -106,7 +112,7 @@ export class VfioDevio implements PciDevio {
     }
     const table = tableOf(this.config);
     const areas = table?.bar === number ? around(region.areas, table) : region.areas;
-    const segment = arena.mapRegisters(device.fd, region.bytes, areas);
+    const segment = arena.mapRegisters(region.fd, region.bytes, areas);
     const registers = new Registers(this.memory, segment.offset, region.bytes);
     const window = { offset: segment.offset, bytes: region.bytes, registers };
     this.bars.set(number, { window, segment });
@@ -114,10 +120,20 @@ export class VfioDevio implements PciDevio {
   }
 
   setBusMaster(on: boolean): void {
+    if (on && !this.parts.deviceMemory.pinned) this.stopFirst();
     changeCommand(this.config, on ? COMMAND.busMaster : 0, on ? 0 : COMMAND.busMaster);
     // The reading also waits until what was written before has arrived.
     const command = this.config.read(HEADER.command, 16);
     if (isGone(this.config) || ((command & COMMAND.busMaster) !== 0) !== on) throw lost(this.address);
+  }
+
+  /** From now on: when this process ends, the device is stopped before its memory goes. */
+  private stopFirst(): void {
+    const { arena, device } = this.parts;
+    const before = this.lastFile;
+    const others = arena.mapped().map(({ fd }) => fd);
+    this.lastFile = duplicateAbove(arena.native, device.fd, others);
+    if (before >= 0) arena.native.close(before);
   }
 
   async reset(): Promise<void> {
@@ -193,14 +209,18 @@ export class VfioDevio implements PciDevio {
 
   force(): void {
     // What has gone can do nothing any more, and one that is being removed the kernel stops itself.
-    if (this.gone === undefined) this.resetNow();
+    if (this.isHere()) this.resetNow();
+  }
+
+  private isHere(): boolean {
+    return this.gone === undefined && this.parts.device.absence() === undefined;
   }
 
   close(): void {
     if (this.closed) return;
     this.closed = true;
     const { arena, device, deviceMemory, leave, view } = this.parts;
-    const present = this.gone === undefined && !isGone(this.config);
+    const present = this.isHere() && !isGone(this.config);
     doAll([
       () => this.interrupts.disable(),
       () => present && this.setBusMaster(false),
@@ -213,6 +233,7 @@ export class VfioDevio implements PciDevio {
             arena.unmap(segment),
       ),
       () => deviceMemory.close(),
+      () => this.lastFile >= 0 && arena.native.close(this.lastFile),
       () => device.close(),
       leave,
       ...[...this.offsets].map((offset) => () => arena.free(offset)),
