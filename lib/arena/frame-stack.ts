@@ -22,7 +22,6 @@ export function makeFrameStack(memory: SharedArrayBuffer, plan: FramesPlan, stac
   const bulk = bulkOf(plan.count);
   // A worker keeps at most this many spare frames; more go to the depot, where the others find them.
   const keep = 4 * bulk;
-  let top = own[topAt];
 
   // The lock is only tried, never waited for: a worker that does not get it does without until its next burst.
   const lock = (): boolean => Atomics.compareExchange(depot, DEPOT.lock, 0, self) === 0;
@@ -34,80 +33,88 @@ export function makeFrameStack(memory: SharedArrayBuffer, plan: FramesPlan, stac
     if (!lock()) return;
     const have = depot[topAt];
     const n = Math.min(have, Math.max(count, bulk));
+    const top = own[topAt];
     for (let i = 0; i < n; i = (i + 1) | 0) own[(first + top + i) | 0] = depot[(first + have - 1 - i) | 0];
     // Out of the depot first: should this thread be ended here, the frames are lost until they are swept, not had twice.
     depot[topAt] = (have - n) | 0;
-    top = (top + n) | 0;
-    own[topAt] = top;
+    own[topAt] = (top + n) | 0;
     unlock();
   }
 
   function spill(): void {
     if (!lock()) return;
     const have = depot[topAt];
+    const top = own[topAt];
     const n = (top - keep + bulk) | 0;
     for (let i = 0; i < n; i = (i + 1) | 0) depot[(first + have + i) | 0] = own[(first + top - 1 - i) | 0];
-    top = (top - n) | 0;
-    own[topAt] = top;
+    own[topAt] = (top - n) | 0;
     depot[topAt] = (have + n) | 0;
     unlock();
   }
 
   function ask(count: number): number {
-    if (top < count) fetch((count - top) | 0);
-    return top;
+    if (own[topAt] < count) fetch((count - own[topAt]) | 0);
+    return own[topAt];
   }
 
   return {
     room: plan.frameSize - headroom,
     ask,
     pop() {
-      if (top === 0 && ask(1) === 0) return 0;
-      top = (top - 1) | 0;
+      if (own[topAt] === 0 && ask(1) === 0) return 0;
+      const top = (own[topAt] - 1) | 0;
       own[topAt] = top;
       return (own[(first + top) | 0] + headroom) | 0;
     },
     push(offset) {
+      const top = own[topAt];
       own[(first + top) | 0] = offset & start;
-      top = (top + 1) | 0;
-      own[topAt] = top;
-      if (top > keep) spill();
+      own[topAt] = (top + 1) | 0;
+      if (top >= keep) spill();
     },
     take(offsets, at, count) {
       let n = count;
-      if (top < n) n = Math.min(n, ask(n));
-      const from = (first + top - 1) | 0;
-      // By fours: V8 loads both views' base and length for every turn of a loop.
-      const fours = n & ~3;
+      if (own[topAt] < n) n = Math.min(n, ask(n));
+      // In the order in which they were given, so that a burst that comes back looks as it did. By eights: V8 checks the
+      // stack and loads both views' base for every turn of a loop.
+      const from = (first + own[topAt] - n) | 0;
+      const eights = n & ~7;
       let i = 0;
-      for (; i < fours; i = (i + 4) | 0) {
+      for (; i < eights; i = (i + 8) | 0) {
         const t = (at + i) | 0;
-        const f = (from - i) | 0;
+        const f = (from + i) | 0;
         offsets[t] = (own[f] + headroom) | 0;
-        offsets[(t + 1) | 0] = (own[(f - 1) | 0] + headroom) | 0;
-        offsets[(t + 2) | 0] = (own[(f - 2) | 0] + headroom) | 0;
-        offsets[(t + 3) | 0] = (own[(f - 3) | 0] + headroom) | 0;
+        offsets[(t + 1) | 0] = (own[(f + 1) | 0] + headroom) | 0;
+        offsets[(t + 2) | 0] = (own[(f + 2) | 0] + headroom) | 0;
+        offsets[(t + 3) | 0] = (own[(f + 3) | 0] + headroom) | 0;
+        offsets[(t + 4) | 0] = (own[(f + 4) | 0] + headroom) | 0;
+        offsets[(t + 5) | 0] = (own[(f + 5) | 0] + headroom) | 0;
+        offsets[(t + 6) | 0] = (own[(f + 6) | 0] + headroom) | 0;
+        offsets[(t + 7) | 0] = (own[(f + 7) | 0] + headroom) | 0;
       }
-      for (; i < n; i = (i + 1) | 0) offsets[(at + i) | 0] = (own[(from - i) | 0] + headroom) | 0;
-      top = (top - n) | 0;
-      own[topAt] = top;
+      for (; i < n; i = (i + 1) | 0) offsets[(at + i) | 0] = (own[(from + i) | 0] + headroom) | 0;
+      own[topAt] = (own[topAt] - n) | 0;
       return n;
     },
     give(offsets, from, to) {
       const n = (to - from) | 0;
-      const base = (first + top) | 0;
-      const fours = n & ~3;
+      const base = (first + own[topAt]) | 0;
+      const eights = n & ~7;
       let i = 0;
-      for (; i < fours; i = (i + 4) | 0) {
+      for (; i < eights; i = (i + 8) | 0) {
         const t = (base + i) | 0;
         const f = (from + i) | 0;
         own[t] = offsets[f] & start;
         own[(t + 1) | 0] = offsets[(f + 1) | 0] & start;
         own[(t + 2) | 0] = offsets[(f + 2) | 0] & start;
         own[(t + 3) | 0] = offsets[(f + 3) | 0] & start;
+        own[(t + 4) | 0] = offsets[(f + 4) | 0] & start;
+        own[(t + 5) | 0] = offsets[(f + 5) | 0] & start;
+        own[(t + 6) | 0] = offsets[(f + 6) | 0] & start;
+        own[(t + 7) | 0] = offsets[(f + 7) | 0] & start;
       }
       for (; i < n; i = (i + 1) | 0) own[(base + i) | 0] = offsets[(from + i) | 0] & start;
-      top = (top + n) | 0;
+      const top = (own[topAt] + n) | 0;
       own[topAt] = top;
       if (top > keep) spill();
     },

@@ -9,17 +9,22 @@ const more = MORE;
  */
 export function sumLengths(lengths: Int32Array, from: number, to: number, least: number, most: number): number {
   let sum = 0;
-  // Negative once a length is below `least` or above `most`: no branch per frame. By fours: V8 loads the view's base
+  // Negative once a length is below `least` or above `most`: no branch per frame. By eights: V8 loads the view's base
   // and length for every turn of a loop.
   let sign = 0;
   let i = from;
-  for (const last = (to - 3) | 0; i < last; i = (i + 4) | 0) {
+  for (const last = (to - 7) | 0; i < last; i = (i + 8) | 0) {
     const a = lengths[i];
     const b = lengths[(i + 1) | 0];
     const c = lengths[(i + 2) | 0];
     const d = lengths[(i + 3) | 0];
-    sum = (sum + a + b + c + d) | 0;
+    const e = lengths[(i + 4) | 0];
+    const f = lengths[(i + 5) | 0];
+    const g = lengths[(i + 6) | 0];
+    const h = lengths[(i + 7) | 0];
+    sum = (sum + a + b + c + d + ((e + f + g + h) | 0)) | 0;
     sign |= (a - least) | (most - a) | (b - least) | (most - b) | (c - least) | (most - c) | (d - least) | (most - d);
+    sign |= (e - least) | (most - e) | (f - least) | (most - f) | (g - least) | (most - g) | (h - least) | (most - h);
   }
   for (; i < to; i = (i + 1) | 0) {
     const a = lengths[i];

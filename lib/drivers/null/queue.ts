@@ -30,13 +30,17 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     receive(burst) {
       const { offsets, lengths, size } = burst;
       const n = stack.take(offsets, 0, size < most ? size : most);
-      const fours = n & ~3;
+      const eights = n & ~7;
       let i = 0;
-      for (; i < fours; i = (i + 4) | 0) {
+      for (; i < eights; i = (i + 8) | 0) {
         lengths[i] = length;
         lengths[(i + 1) | 0] = length;
         lengths[(i + 2) | 0] = length;
         lengths[(i + 3) | 0] = length;
+        lengths[(i + 4) | 0] = length;
+        lengths[(i + 5) | 0] = length;
+        lengths[(i + 6) | 0] = length;
+        lengths[(i + 7) | 0] = length;
       }
       for (; i < n; i = (i + 1) | 0) lengths[i] = length;
       burst.count = n;
@@ -63,7 +67,9 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
   return {
     transmit(burst, from, to) {
       const { offsets, lengths } = burst;
-      const stop = to < lengths.length ? to : lengths.length;
+      // As an integer: what V8 knows of a view's length alone would make everything after it floating point.
+      const size = lengths.length | 0;
+      const stop = to < size ? to : size;
       const n = (stop - from) | 0;
       if (n <= 0) return 0;
       const sum = sumLengths(lengths, from, stop, least, most);

@@ -273,7 +273,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
       if (words[WANTED] !== words[PASSED] && !turn()) return false;
       acknowledge();
       ring.arm(words[USED]);
-      return waiting(1) > 0;
+      return waiting(flying()) > 0;
     },
     disarm() {
       if (words[PASSED] !== SHUT) ring.disarm();
