@@ -63,6 +63,7 @@ class FrontEndDevio implements VirtioDevio {
       mac,
       mtu: Number(facts.mtu ?? 0),
       without: unwantedFeatures(facts),
+      inflight: facts.inflight === true,
     });
   }
 

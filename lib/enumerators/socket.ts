@@ -39,6 +39,7 @@ const KINDS: Readonly<Record<string, Options>> = {
   'virtio-user': {
     ...COMMON,
     server: { is: 'flag', absent: false },
+    inflight: { is: 'flag', absent: false },
     // Seconds to wait for the back end when the port is opened.
     wait: { is: 'number', min: 0, max: 9, absent: 3 },
   },

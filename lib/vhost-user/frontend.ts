@@ -29,14 +29,13 @@ export interface Answer<N extends MessageName> {
   readonly fds: readonly number[];
 }
 
-/** What the front end can use of a back end. */
-export const FRONTEND_PROTOCOL = protocolSet(
+/** What the front end can use of a back end; INFLIGHT_SHMFD is only used where it is asked for. */
+const PROTOCOL = protocolSet(
   'MQ',
   'REPLY_ACK',
   'MTU',
   'BACKEND_REQ',
   'CONFIG',
-  'INFLIGHT_SHMFD',
   'RESET_DEVICE',
   'CONFIGURE_MEM_SLOTS',
   'STATUS',
@@ -79,11 +78,11 @@ export class FrontEnd {
   }
 
   /** Features, then protocol features, then ownership. */
-  async negotiate(): Promise<void> {
+  async negotiate(inflight = false): Promise<void> {
     this.offered = (await this.ask('GET_FEATURES', undefined)).value;
     if ((this.offered & F_PROTOCOL_FEATURES) !== 0n) {
       const theirs = (await this.ask('GET_PROTOCOL_FEATURES', undefined)).value;
-      const wanted = theirs & FRONTEND_PROTOCOL;
+      const wanted = theirs & (inflight ? PROTOCOL | protocolSet('INFLIGHT_SHMFD') : PROTOCOL);
       await this.ask('SET_PROTOCOL_FEATURES', wanted);
       this.protocol = wanted;
     }

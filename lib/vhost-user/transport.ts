@@ -31,6 +31,8 @@ export interface FrontEndWishes {
   readonly mtu: number;
   /** Features that are not used though the back end offers them. */
   readonly without: bigint;
+  /** The back end shall note what it is working on (INFLIGHT_SHMFD): three of ten packets per second for a back end of ours. */
+  readonly inflight: boolean;
 }
 
 /** What it works with. */
@@ -124,7 +126,7 @@ export class FrontEndTransport implements VirtioTransport {
     const front = new FrontEnd(connection, close, this.means.replyMs, { lost: (why) => this.lose(front, why) });
     this.front = front;
     try {
-      await front.negotiate();
+      await front.negotiate(this.wishes.inflight);
       await this.examine(front);
     } catch (error) {
       front.hangUp();

@@ -6,12 +6,14 @@ import { codeOf, thrown } from '../fakes/errors.ts';
 describe('a socket port name', () => {
   it('of a front end says where, in which role, and what is wished for', () => {
     const facts = socketFacts('virtio-user:/run/a.sock');
-    expect(facts).toEqual({ kind: 'virtio-user', path: '/run/a.sock', queues: 1, server: false, wait: 3 });
+    expect(facts).toEqual({
+      ...{ kind: 'virtio-user', path: '/run/a.sock', queues: 1, server: false, inflight: false, wait: 3 },
+    });
     const name =
-      'virtio-user:a,server=1,queues=4,packed=1,mac=02:00:00:00:00:AB,mtu=9000,wait=0,mergeable=0,in-order=1';
+      'virtio-user:a,server=1,queues=4,packed=1,mac=02:00:00:00:00:AB,mtu=9000,wait=0,mergeable=0,in-order=1,inflight=1';
     expect(socketFacts(name)).toEqual({
       ...{ kind: 'virtio-user', path: 'a', server: true, queues: 4, packed: true, mac: '02:00:00:00:00:ab' },
-      ...{ mtu: 9000, wait: 0, mergeable: false, 'in-order': true },
+      ...{ mtu: 9000, wait: 0, mergeable: false, 'in-order': true, inflight: true },
     });
   });
 

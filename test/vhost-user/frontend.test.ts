@@ -58,8 +58,16 @@ describe('negotiation', () => {
       return honest(message);
     });
     await front.negotiate();
-    expect(front.protocol).toBe(0x1b239n);
+    expect(front.protocol).toBe(0x1a239n);
     expect(seen).toEqual([ID.GET_FEATURES, ID.GET_PROTOCOL_FEATURES, ID.SET_PROTOCOL_FEATURES, ID.SET_OWNER]);
+    end();
+  });
+
+  it('has the back end note what it is working on if that is wanted: INFLIGHT_SHMFD is bit 12', async () => {
+    const { front, peer, end } = pair();
+    void serve(peer, honest);
+    await front.negotiate(true);
+    expect(front.protocol).toBe(0x1a239n | (1n << 12n));
     end();
   });
 
