@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { FOLDERS, idsOf, LISTS } from './rules.mjs';
+import { ELSEWHERE, FOLDERS, idsOf, LISTS } from './rules.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const page = join(root, 'docs/conformance.md');
@@ -54,7 +54,10 @@ function tableOf({ title, rules }, tests) {
 
 function cveTable(tests) {
   const ids = [...new Set(tests.flatMap(({ title }) => idsOf(title)).filter((id) => id.startsWith('CVE-')))].sort();
-  const rows = ids.map((id) => rowOf(id, { section: '' }, tests));
+  const rows = [
+    ...ids.map((id) => rowOf(id, { section: '' }, tests)),
+    ...Object.entries(ELSEWHERE).map(([id, why]) => `| ${id} | ${why} | does not apply |`),
+  ];
   return ['### How others were broken', '', '| CVE | shown by | result |', '|---|---|---|', ...rows, ''];
 }
 

@@ -92,7 +92,7 @@ export class QueueSet {
     const { memory } = this.devio;
     const { size, packed } = layout;
     const { block } = plan.data;
-    const several = plan.data.tables !== 0;
+    const several = plan.data.tables > 0;
     const held = () => heldFrames(memory, block, size, packed, several);
     const clear = () => {
       makeCounters(memory, plan.counters)(TX.stopped, plan.direction === 'tx' ? held().length : 0);

@@ -98,7 +98,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       const id = inOrder ? slot : used[slot << 1];
       const at = id >>> 0 < size ? owner[id] : 0;
       if (at === 0) {
-        if (id === words[ANNOUNCED] - 1) takeAnnouncement(id, (u + taken) | 0);
+        if (words[ANNOUNCED] !== 0 && id === words[ANNOUNCED] - 1) takeAnnouncement(id, (u + taken) | 0);
         else stop(TROUBLE.id);
         break;
       }

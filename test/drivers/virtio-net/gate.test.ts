@@ -54,7 +54,7 @@ describe.each(KINDS)('A queue over a %s ring', (kind) => {
     expect(world.device.violations).toEqual([]);
   });
 
-  test('V13: after a reset is as new: indices from the start, the device served as at first', () => {
+  test('V13, CVE-2022-28199: after a reset is as new: indices from the start, the device served as at first', () => {
     const world = new VirtioWorld({ kind, size: 8 });
     const rx = world.makeRx();
     receiveTraffic(world, rx, 37);
