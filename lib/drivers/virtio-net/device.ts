@@ -434,16 +434,10 @@ export async function openVirtioNet(
   const bringUp = new BringUp(name, devio.transport, limits.stepMs);
   const introduced = await bringUp.introduce(devio.wishes);
   const { features } = introduced;
-  const { pairs } = introduced.config;
-  const { queues = pairs } = devio.wishes;
-  if (Number(queues) > pairs) {
-    const why = `it has ${pairs} queue ${pairs === 1 ? 'pair' : 'pairs'}, not ${queues}`;
-    throw new DeviceError('TOO_FEW_QUEUES', { what: name, why, fix: `ask for queues=${pairs} or fewer` });
-  }
   const most = {
     rx: powerOfTwo(await bringUp.queueSize(receiveQueue(0), 32_768, features)),
     tx: powerOfTwo(await bringUp.queueSize(transmitQueue(0), 32_768, features)),
-    pairs: Number(queues),
+    pairs: introduced.config.pairs,
   };
   return new VirtioNetDevice(name, devio, { bringUp, introduced, most }, limits);
 }

@@ -292,18 +292,6 @@ describe('A port on a PCI function', () => {
     expect([port.capability.rxQueues.max, fake.accepted & F.MQ]).toEqual([1, 0n]);
   });
 
-  test('uses as many pairs as were asked for, and is refused when it has fewer', async () => {
-    const device: PciOptions = { features: CONTROLLED | F.MQ, config: { pairs: 4 }, numQueues: 9 };
-    const { port } = await open({ ...device, wishes: { queues: 2 } });
-    expect(port.capability.rxQueues).toEqual({ min: 1, max: 2 });
-    const fake = new FakeVirtioPci({ ...device, wishes: { queues: 5 } });
-    await expect(openVirtioNet('pci:test', virtioOverPci(fake, NET_CONFIG_FIELDS))).rejects.toMatchObject({
-      code: 'TOO_FEW_QUEUES',
-      message: 'pci:test: it has 4 queue pairs, not 5; ask for queues=4 or fewer',
-    });
-    fake.close();
-  });
-
   test('H8: a control queue that is not there is refused when the port starts, with nothing left', async () => {
     const { fake, port } = await open({ features: CONTROLLED, numQueues: 2 });
     await expect(port.start()).rejects.toMatchObject({ code: 'BAD_QUEUE' });
