@@ -10,6 +10,8 @@ export class Troubles {
   private readonly display: Pick<Display, 'happened'>;
   private readonly stopping: Pick<Stopping, 'request'>;
   private readonly seen = new WeakSet<Error>();
+  /** Ports whose links have been told to be down. */
+  private readonly wereDown = new Set<string>();
 
   constructor(display: Pick<Display, 'happened'>, stopping: Pick<Stopping, 'request'>) {
     this.display = display;
@@ -51,7 +53,10 @@ export class Troubles {
     if (fatal) this.stopping.request('port-failed');
   }
 
+  /** A link that comes up for the first time is as it should be: two ends of a socket are not started in one moment. */
   private linkChanged(port: string, { status, reason }: LinkInfo): void {
+    if (status === 'up' && !this.wereDown.delete(port)) return;
+    if (status === 'down') this.wereDown.add(port);
     this.display.happened(
       `link-${status}`,
       port,

@@ -83,7 +83,7 @@ it('whichever call fails: it is told, nothing hangs, and everything else is give
   const all = [...calls];
   const before = belongings();
   expect(new Set(all)).toEqual(
-    new Set(['mapMemory', 'unmap', 'eventfd', 'close', 'epollCreate', 'epollAdd', 'affinity']),
+    new Set(['mapMemory', 'unmap', 'eventfd', 'close', 'epollCreate', 'epollAdd', 'affinity', 'addressRemainder']),
   );
   for (failing = 1; failing <= all.length; failing++) {
     calls = [];
