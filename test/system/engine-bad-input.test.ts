@@ -1,5 +1,6 @@
 /** As `bad-input.test.ts`, of a program that goes on: it has back what it had before, threads, fds and memory. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import type { Engine, EngineOptions, JobSpec, PortConfig } from 'linecard';
 import { openEngine } from 'linecard';
@@ -26,6 +27,7 @@ const warm = openEngine({ frames: 16 }); // what is loaded once stays
 let before: Belongings;
 beforeEach(async () => {
   await (await warm).close();
+  await stat('.'); // libuv starts its threads, which stay, when something is first asked of them
   before = belongings();
 });
 afterEach(() => givenBack(before));
