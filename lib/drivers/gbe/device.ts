@@ -5,7 +5,7 @@ import { L2_OVERHEAD, macOf, times } from '../../pktio/memory-port.ts';
 import type { Capability, Counters, LinkInfo, PortConfig, PortDevice, PortEvents, Queues } from '../../pktio/types.ts';
 import { MAX_SEGMENTS } from '../../queue.ts';
 import { formatMac } from '../../wire/mac.ts';
-import { Revival } from '../virtio-net/revival.ts';
+import { Revival } from '../revival.ts';
 import type { Controller } from './controller.ts';
 import { type Multicast, parseMulticast, readAddress } from './filters.ts';
 import { type Buffers, fitBuffers } from './fit.ts';

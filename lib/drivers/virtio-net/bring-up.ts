@@ -3,8 +3,8 @@ import { DeviceError } from '../../errors.ts';
 import { featureNames, featureSet, hasFeature, STATUS } from '../../virtio/features.ts';
 import { MAX_QUEUE_SIZE } from '../../virtio/ring.ts';
 import type { QueueLayout, VirtioTransport } from '../../virtio/transport.ts';
+import { inTime } from '../deadline.ts';
 import { isMtu, isPairs, type NetConfig, readNetConfig } from './config.ts';
-import { inTime } from './deadline.ts';
 import { chooseFeatures, requireFeatures, type Wishes } from './features.ts';
 
 /** Longest that a device may take for one step, in milliseconds. */

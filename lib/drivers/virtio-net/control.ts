@@ -6,8 +6,8 @@ import { DeviceError } from '../../errors.ts';
 import { CTRL_ACK } from '../../virtio/net.ts';
 import { AVAIL, DESC_BYTES, DESC_F, EVENT, EVENT_F, NO_INTERRUPT, queueAreas } from '../../virtio/ring.ts';
 import type { QueueLayout, VirtioDevio } from '../../virtio/transport.ts';
+import { inTime, pause, timeout } from '../deadline.ts';
 import type { Command } from './commands.ts';
-import { inTime, pause, timeout } from './deadline.ts';
 
 /** Longest that a device may take for a command, in milliseconds. */
 export const COMMAND_MS = 1000;

@@ -12,6 +12,8 @@ import { featureNames, hasFeature } from '../../virtio/features.ts';
 import { controlQueue, NET_DEVICE_ID, NET_HDR_BYTES, receiveQueue, transmitQueue } from '../../virtio/net.ts';
 import { MODERN_DEVICE_ID, TRANSITIONAL_NET, VIRTIO_VENDOR } from '../../virtio/pci/regs.ts';
 import type { VirtioDevio } from '../../virtio/transport.ts';
+import { inTime, pause } from '../deadline.ts';
+import { Revival } from '../revival.ts';
 import { TROUBLE } from './block.ts';
 import { BringUp, type Introduced, STEP_MS } from './bring-up.ts';
 import {
@@ -26,10 +28,8 @@ import {
 } from './commands.ts';
 import { readNetConfig } from './config.ts';
 import { COMMAND_MS, Control, type ControlState } from './control.ts';
-import { inTime, pause } from './deadline.ts';
 import { virtioDevioOf } from './devio.ts';
 import { QueueSet, type QueuesState } from './queues.ts';
-import { Revival } from './revival.ts';
 
 /** Descriptors per ring unless configured. */
 const RING = 256;

@@ -1,5 +1,5 @@
 /** Waiting for a device, which may never answer. Control half. */
-import { DeviceError } from '../../errors.ts';
+import { DeviceError } from '../errors.ts';
 
 /** Resolves or rejects as `promise`, or rejects with `DEVICE_TIMEOUT` after `ms`: `what` was not done. */
 export async function inTime<T>(what: string, ms: number, promise: Promise<T>): Promise<T> {
