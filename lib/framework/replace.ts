@@ -54,10 +54,11 @@ async function exchange(
 ): Promise<boolean> {
   const source = sourceOf.driver(after);
   const { object } = after;
+  const late = (result: Promise<Pktio>) => core.releaseLate(source, result, 'pktio.close', (port) => port.close());
   const make = (handover?: { readonly state: unknown }): Promise<Pktio> =>
     handover === undefined
-      ? core.call(source, 'probe', () => object.probe(device.view, devio, index))
-      : core.call(source, 'succeed', () => object.succeed!(device.view, devio, index, handover.state));
+      ? core.call(source, 'probe', () => object.probe(device.view, devio, index), late)
+      : core.call(source, 'succeed', () => object.succeed!(device.view, devio, index, handover.state), late);
   const compatible = before.object.handover !== undefined && before.object.handover === object.handover;
   let kept = false;
   const change = async () => {

@@ -1,8 +1,8 @@
 /** A driver's later release in its place (design: live update), seen from the framework. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { FrameworkEvent } from '../../lib/framework/types.ts';
 import type { Succession } from '../../lib/pktio/types.ts';
-import { FakeDriver, type FakePktio, makeWorld, refusal } from '../fakes/framework.ts';
+import { deferred, FakeDriver, type FakePktio, makeWorld, refusal } from '../fakes/framework.ts';
 
 /** A world with a bound device whose port can be taken over, and notes what it is told. */
 async function bound(handover?: string) {
@@ -78,6 +78,20 @@ describe('another release of a driver', () => {
     expect(first).toMatchObject({ type: 'error', source: 'driver nic', error: { message: 'no link' } });
     expect(events.slice(1).map(({ type }) => type)).toEqual(['device-unbound', 'device-bound']);
     expect([at('a').state, at('a').pktio === next.pktios[0]]).toEqual(['bound', true]);
+  });
+
+  it('closes the port that a later release gives after its deadline', async () => {
+    const { framework, journal, at } = await bound('nic-1');
+    const next = new FakeDriver({ name: 'nic', version: '1.0.1', journal });
+    const { promise, resolve } = deferred();
+    next.onProbe = () => (next.probes.length === 1 ? promise : undefined);
+    await framework.replaceDriver(next);
+    expect(at('a').state).toBe('bound');
+    resolve();
+    await promise;
+    await framework.settled();
+    await vi.waitFor(() => expect(next.pktios.map(({ closes }) => closes)).toEqual([0, 1]));
+    expect(at('a').pktio).toBe(next.pktios[0]);
   });
 
   it('leaves devices alone that it does not select any more', async () => {
