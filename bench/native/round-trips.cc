@@ -1,9 +1,10 @@
 // Both ends of a UDP round trip: sockets that block, as most programs have them. JavaScript's own timers and event loop
 // would be most of what they measured.
 //
-//   round-trips answer PORT          sends every datagram back to where it came from
-//   round-trips ask ADDRESS PORT [MS]  waits so long (50) for an answer; for each line "MS IN_FLIGHT" on standard input asks for so long, with so many requests
-//                                    under way at a time, and prints {"trips":N,"ns":N,"lost":N,"p50":NS,"p99":NS,"max":NS}
+//   round-trips answer PORT              sends every datagram back to where it came from
+//   round-trips ask ADDRESS PORT [MS]    waits MS (50) for an answer. For each line "MS IN_FLIGHT" on standard input asks for
+//                                        so long, with so many requests under way at a time, and prints
+//                                        {"trips":N,"ns":N,"lost":N,"p50":NS,"p99":NS,"max":NS}
 //
 // Both print "ready" and end with their standard input.
 #include <arpa/inet.h>
