@@ -273,8 +273,8 @@ export class FakeVirtio implements VirtioTransport, VirtioDevio {
     void this.answer(told).then(answer);
   }
 
-  allocate(bytes: number): number {
-    const at = Math.ceil(this.next / 64) * 64;
+  allocate(bytes: number, align = 64): number {
+    const at = Math.ceil(this.next / align) * align;
     this.next = at + bytes;
     if (this.next > this.memory.byteLength) throw new Error('the fake is full');
     this.allocated.set(at, bytes);
@@ -292,8 +292,7 @@ export class FakeVirtio implements VirtioTransport, VirtioDevio {
   }
 
   allocateShared(bytes: number, align: number): number {
-    this.next = Math.ceil(this.next / align) * align;
-    return this.allocate(bytes);
+    return this.allocate(bytes, align);
   }
 
   freeShared(offset: number): void {
