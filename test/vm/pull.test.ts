@@ -1,7 +1,8 @@
 /** Cards that are pulled under load and put in again: `device_del` and `device_add` of QEMU's monitor. */
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, vi } from 'vitest';
-import { Guest, type GuestOptions } from './guest.ts';
+import { Guest } from './guest.ts';
+import { addressOf, card, MODELS, WITH_IOMMU, WITHOUT } from './pairs.ts';
 import { haveGuests, testWithGuest } from './tests.ts';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
@@ -11,44 +12,10 @@ const SCRIPT = here('./pull-guest.mjs');
 const PULLS = Number(process.env.LINECARD_VM_PULLS ?? 2);
 /** From the first that is known of it to the last that is held. */
 const RELEASE_MS = 1000;
-/** Two wires with two cards each. */
-const MODELS = ['virtio-net-pci', 'virtio-net-pci', 'e1000e', 'e1000e'] as const;
-
 type Event = Readonly<Record<string, unknown>> & { readonly at: number };
 interface Held {
   readonly rss: number;
 }
-
-const addressOf = (n: number) => `0000:0${n + 1}:00.0`;
-
-/** Options of card `n`, at the end of netdev `n`. */
-const card = (n: number, iommu: boolean) => ({
-  ...{
-    driver: MODELS[n]!,
-    id: `card${n}`,
-    netdev: `n${n}`,
-    bus: `rp${n}`,
-    romfile: '',
-    mac: `52:54:00:00:00:0${n + 1}`,
-  },
-  ...(MODELS[n] === 'e1000e' ? {} : { 'disable-legacy': 'on', ...(iommu ? { iommu_platform: 'on' } : {}) }),
-});
-
-function slot(n: number, iommu: boolean): string[] {
-  const { driver, ...options } = card(n, iommu);
-  return [
-    ...['-netdev', `hubport,id=n${n},hubid=${n >> 1}`, '-device', `pcie-root-port,id=rp${n},chassis=${n},slot=${n}`],
-    ...['-device', [driver, ...Object.entries(options).map((entry) => entry.join('='))].join(',')],
-  ];
-}
-
-const cards = (iommu: boolean) => MODELS.flatMap((_, n) => slot(n, iommu));
-const WITH_IOMMU: GuestOptions = {
-  machine: 'q35,kernel-irqchip=split',
-  args: ['-device', 'intel-iommu,intremap=on,caching-mode=on', ...cards(true)],
-  append: 'intel_iommu=on iommu=pt',
-};
-const WITHOUT: GuestOptions = { memory: 1024, args: cards(false), append: 'intel_iommu=off' };
 
 /** A way to a card: the kernel driver it is bound to, and the options of its port and of the engine. */
 const WAYS = [
@@ -100,7 +67,7 @@ describe.each(WAYS)(
       await guest.qmp('device_del', { id: `card${n}` });
       const all = (await until((seen) => count(seen, 'alone') === times)).slice(before);
       const lost = all.find(({ link }) => link === 'down')!;
-      expect(lost).toMatchObject({ name: `pci:${addressOf(n)}` });
+      expect(lost).toMatchObject({ name: `pci:${addressOf(n)}${wishes}` });
       expect(all.filter(({ failed }) => failed)).toMatchObject([{ failed: 'PORT_LOST', fatal: true, name: lost.name }]);
       const times_ = ['link', 'closed', 'vanished'].map((name) => all.find((event) => name in event)!.at);
       expect(Math.max(...times_) - Math.min(...times_)).toBeLessThan(RELEASE_MS);
