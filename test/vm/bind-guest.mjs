@@ -38,7 +38,7 @@ function held() {
     fds: readdirSync('/proc/self/fd').length,
     mappings: readFileSync('/proc/self/maps', 'utf8')
       .split('\n')
-      .filter((line) => /vfio|uio|resource|linecard/.test(line)),
+      .filter((line) => /\/dev\/vfio|\/dev\/uio|resource|anon_inode/.test(line)),
     // Name, size, users.
     modules: modules.map((line) => line.split(' ').slice(0, 3).join(' ')),
     groups: readdirSync('/dev')
@@ -70,11 +70,12 @@ async function round(address, driver, opening) {
 
 const result = { rounds: 0, differences };
 try {
-  for (let n = 0; n <= rounds; n++) {
-    for (const address of addresses) await round(address, drivers[n % drivers.length], n % opened === 0);
-    // After the first one, modules are loaded and what Node.js keeps is there.
-    if (n === 0) result.before = held();
-    else result.rounds++;
+  // After one round with each driver, modules are loaded and what Node.js keeps is there.
+  for (const driver of drivers) for (const address of addresses) await round(address, driver, true);
+  result.before = held();
+  for (; result.rounds < rounds; result.rounds++) {
+    const driver = drivers[result.rounds % drivers.length];
+    for (const address of addresses) await round(address, driver, result.rounds % opened === 0);
   }
   result.after = held();
 } catch (error) {

@@ -24,7 +24,7 @@ function held() {
   const { used } = engine.arena;
   const areas = readFileSync('/proc/self/maps', 'utf8')
     .split('\n')
-    .filter((line) => /vfio|uio|resource|linecard/.test(line)).length;
+    .filter((line) => /\/dev\/vfio|\/dev\/uio|resource|anon_inode/.test(line)).length;
   return { fds, dma: used.dma, window: used.window, areas, rss: process.memoryUsage.rss() };
 }
 
