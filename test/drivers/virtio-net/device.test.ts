@@ -508,11 +508,14 @@ describe('A device that breaks', () => {
     const before = fake.accepted;
     fake.log.length = 0;
     fake.offered |= F.EVENT_IDX;
+    const errors: string[] = [];
+    port.on('error', (error, fatal) => errors.push(`${error.message} ${fatal}`));
     fake.events!.needsReset('it said so');
     expect(seen).toEqual(['down']);
+    expect(errors).toEqual([expect.stringMatching(/it said so.* false$/)]);
     await vi.waitFor(() => expect(seen).toEqual(['down', 'up']), 3000);
     expect([fake.log[0], fake.accepted]).toEqual(['reset', before]);
-    expect(port.extraStats()).toMatchObject({ resets: 1n, losses: 0n });
+    expect(port.extraStats()).toMatchObject({ faults: 1n, resets: 1n, losses: 0n });
     stop();
     expect(world.free.free.size + [...port.queues.rx[0].held()].length).toBe(world.frames);
     expect(fake.violations).toEqual([]);
@@ -541,7 +544,7 @@ describe('A device that breaks', () => {
       seen.length = 0;
       fake.faults.gone = true;
       fake.running.clear();
-      fake.events!.lost('it hung up');
+      fake.events!.lost('it hung up', false);
       expect(seen).toEqual(['down it hung up']);
       await vi.waitFor(() => expect(world.free.free.size).toBe(world.frames));
       fake.faults.gone = false;
@@ -559,7 +562,7 @@ describe('A device that breaks', () => {
     port.on('error', (error, fatal) => errors.push(`${(error as { code?: string }).code} ${fatal}`));
     fake.offered = BASE;
     fake.events!.needsReset('x');
-    await vi.waitFor(() => expect(errors).toEqual(['FEATURES_CHANGED true']));
+    await vi.waitFor(() => expect(errors).toEqual(['DEVICE_FAULT false', 'FEATURES_CHANGED true']));
     expect(port.link().status).toBe('down');
   });
 
@@ -572,7 +575,7 @@ describe('A device that breaks', () => {
     await vi.waitFor(() => expect(errors.length).toBeGreaterThan(2), 3000);
     fake.faults.featuresRefused = false;
     await vi.waitFor(() => expect(port.link().status).toBe('up'), 3000);
-    expect(new Set(errors)).toEqual(new Set(['FEATURES_REFUSED']));
+    expect(new Set(errors)).toEqual(new Set(['DEVICE_FAULT', 'FEATURES_REFUSED']));
   });
 
   test('Nothing is changed behind a worker that has not stepped back', async () => {
