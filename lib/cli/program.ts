@@ -12,6 +12,7 @@ import { l2fwdCommand } from './commands/l2fwd.ts';
 import { planCommand } from './commands/plan.ts';
 import { sinkCommand } from './commands/sink.ts';
 import { statusCommand } from './commands/status.ts';
+import { superviseCommand } from './commands/supervise.ts';
 import { EXIT, errorJson, errorText, exitCodeOf, usageError } from './failure.ts';
 import { EXIT_CODES_HELP } from './help.ts';
 import type { Terminal } from './terminal.ts';
@@ -69,6 +70,7 @@ function makeProgram(terminal: Terminal, action: Action): Command {
     grantCommand,
     bindCommand,
     unbindCommand,
+    superviseCommand,
     doctorCommand,
   ]) {
     program.addCommand(make(action));

@@ -49,7 +49,7 @@ function world(options: { made?: FakeFunction; hugepages?: 'need' | 'no'; pagema
   const view = new FakeView();
   const { native, sysfs, dev } = uio.place;
   const vfio = { kernel: vfioKernel(native), sysfs, dev: `${dev}/vfio`, memlock: 0 };
-  const providers = nommuDevios(arena, frames, view, API, { vfio, dev, pagemap });
+  const providers = nommuDevios(arena, frames, view, API, undefined, { vfio, dev, pagemap });
   const device = () =>
     ({ address: uio.address, facts: factsOf(readFunction(sysfs, uio.address)!) }) as unknown as Device;
   const provider = (backend: string) => providers.find((one) => one.backend === backend)!;
