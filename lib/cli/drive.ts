@@ -1,5 +1,7 @@
 /** Drives the engine for a command: opens the ports, runs the jobs, shows the figures, stops in order. */
 import { loadNative } from '../../native/index.ts';
+import { Reloader } from '../control/reload.ts';
+import { ControlServer } from '../control/server.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { RunResult } from '../engine/results.ts';
 import type { EngineOptions, JobSpec } from '../engine/types.ts';
@@ -29,6 +31,8 @@ export interface Work {
   readonly ports: readonly PortWish[];
   readonly jobs: readonly JobSpec[];
   readonly settle?: Settle;
+  /** Path at which it can be asked to reload drivers. */
+  readonly control?: string;
   /** `judge` if absent. */
   readonly judge?: (jobs: readonly JobSpec[], result: RunResult) => Verdict | undefined;
 }
@@ -47,6 +51,7 @@ export async function drive(work: Work, pace: Pace, terminal: Terminal): Promise
   const display = makeDisplay(terminal, work.title, pace.json);
   const stopping = new Stopping(terminal);
   let keeper: KeeperLink | undefined;
+  let control: ControlServer | undefined;
   try {
     keeper = keeperOf(terminal);
     const troubles = new Troubles(display, stopping);
@@ -54,6 +59,7 @@ export async function drive(work: Work, pace: Pace, terminal: Terminal): Promise
     const done = await withEngine({ ...work.engine, ...(keeper === undefined ? {} : { keeper }) }, async (engine) => {
       const ports = await openPorts(engine, work.ports);
       troubles.watchPorts(ports);
+      control = work.control === undefined ? undefined : controlAt(work.control, engine, display);
       // Before anything is started: asked to stop already.
       if (stopping.first !== undefined) return !isFailure(stopping.first);
       const jobs = withNames(
@@ -68,6 +74,7 @@ export async function drive(work: Work, pace: Pace, terminal: Terminal): Promise
     });
     return done ? EXIT.ok : EXIT.failed;
   } finally {
+    control?.close();
     keeper?.close();
     stopping.dispose();
   }
@@ -77,6 +84,21 @@ export async function drive(work: Work, pace: Pace, terminal: Terminal): Promise
 function keeperOf({ env }: Terminal): KeeperLink | undefined {
   const fd = env[KEEPER_VARIABLE];
   return fd === undefined || fd === '' ? undefined : new KeeperLink(loadNative(), Number(fd));
+}
+
+/** Listens for reloads. */
+function controlAt(path: string, engine: Engine, display: Display): ControlServer {
+  const reloader = new Reloader(engine);
+  return new ControlServer(loadNative(), path, {
+    async answer(request) {
+      const done = await reloader.reload(request);
+      display.happened('driver-replaced', done.driver, `driver ${done.driver}: ${done.before} → ${done.version}`);
+      return done;
+    },
+    refused: ({ pid, uid }, why) =>
+      display.happened('control-refused', pid, `control socket: turned away process ${pid} of uid ${uid}: ${why}`),
+    failed: (error) => display.happened('control-failed', '', '', error),
+  });
 }
 
 /** The jobs with the names that the ports have: those that were typed may have options. */

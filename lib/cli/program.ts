@@ -10,6 +10,7 @@ import { genCommand } from './commands/gen.ts';
 import { grantCommand } from './commands/grant.ts';
 import { l2fwdCommand } from './commands/l2fwd.ts';
 import { planCommand } from './commands/plan.ts';
+import { reloadCommand } from './commands/reload.ts';
 import { sinkCommand } from './commands/sink.ts';
 import { statusCommand } from './commands/status.ts';
 import { superviseCommand } from './commands/supervise.ts';
@@ -71,6 +72,7 @@ function makeProgram(terminal: Terminal, action: Action): Command {
     bindCommand,
     unbindCommand,
     superviseCommand,
+    reloadCommand,
     doctorCommand,
   ]) {
     program.addCommand(make(action));
