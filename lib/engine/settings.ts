@@ -23,7 +23,7 @@ const DEFAULTS: EngineSettings = {
   debugFrames: false,
 };
 
-const KNOWN = [...Object.keys(DEFAULTS), 'cpus', 'arenaBytes', 'keeper'];
+const KNOWN = [...Object.keys(DEFAULTS), 'keeper', 'cpus', 'arenaBytes'];
 const RANGES = {
   idleUs: [0, 1_000_000],
   burst: [1, 512],
