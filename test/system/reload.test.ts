@@ -67,9 +67,9 @@ describe('A driver under traffic', () => {
     expect(existsSync(socket)).toBe(false);
   });
 
-  test('of virtio-net goes on with its rings, and loses nothing on the way', async () => {
+  test('of virtio-net goes on with its rings, and loses nothing on the way under traffic', async () => {
     const vhost = join(folder, 'v');
-    const { command, socket } = await engine(`vhost-user:${vhost}`, `virtio-user:${vhost}`);
+    const { command, socket } = await engine('null:a', `vhost-user:${vhost}`, `virtio-user:${vhost}`, 'null:b');
     const times = Number(process.env.LINECARD_REPLACEMENTS ?? 5);
     for (let i = 1; i <= Math.min(times, 20); i++) {
       const { code, stdout } = await reload(
