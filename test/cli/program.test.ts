@@ -10,7 +10,20 @@ async function linecard(...args: string[]) {
   return { code, stdout: terminal.stdout, stderr: terminal.stderr };
 }
 
-const COMMANDS = ['l2fwd', 'demo', 'gen', 'sink', 'plan', 'status', 'grant', 'doctor'];
+const COMMANDS = [
+  'l2fwd',
+  'demo',
+  'gen',
+  'sink',
+  'plan',
+  'status',
+  'grant',
+  'bind',
+  'unbind',
+  'supervise',
+  'reload',
+  'doctor',
+];
 
 describe('help', () => {
   test('names every command and says what exit codes mean', async () => {
