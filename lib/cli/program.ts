@@ -10,6 +10,7 @@ import { genCommand } from './commands/gen.ts';
 import { grantCommand } from './commands/grant.ts';
 import { l2fwdCommand } from './commands/l2fwd.ts';
 import { planCommand } from './commands/plan.ts';
+import { selftestCommand } from './commands/selftest.ts';
 import { sinkCommand } from './commands/sink.ts';
 import { statusCommand } from './commands/status.ts';
 import { EXIT, errorJson, errorText, exitCodeOf, usageError } from './failure.ts';
@@ -65,6 +66,7 @@ function makeProgram(terminal: Terminal, action: Action): Command {
     genCommand,
     sinkCommand,
     planCommand,
+    selftestCommand,
     statusCommand,
     grantCommand,
     bindCommand,
