@@ -11,6 +11,7 @@ import { grantCommand } from './commands/grant.ts';
 import { l2fwdCommand } from './commands/l2fwd.ts';
 import { planCommand } from './commands/plan.ts';
 import { reloadCommand } from './commands/reload.ts';
+import { selftestCommand } from './commands/selftest.ts';
 import { sinkCommand } from './commands/sink.ts';
 import { statusCommand } from './commands/status.ts';
 import { superviseCommand } from './commands/supervise.ts';
@@ -67,6 +68,7 @@ function makeProgram(terminal: Terminal, action: Action): Command {
     genCommand,
     sinkCommand,
     planCommand,
+    selftestCommand,
     statusCommand,
     grantCommand,
     bindCommand,
