@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openEngine } from '../lib/index.ts';
 import { LATENCY } from './apps/latency.ts';
-import type { LatencyJob, Measured } from './latency.ts';
+import type { LatencyJob, Measured } from './latency-pair.ts';
 
 /** The process stands still while the other contestant is measured, which must not look like a hung worker. */
 const STALL_MS = 600_000;

@@ -2,39 +2,15 @@
  * How long packets are under way through a forwarder at half load: one process sends frames with the time in them, another
  * in the seat (`seats.ts`) sends them back.
  */
-import { fileURLToPath } from 'node:url';
-import { Child, lastJson } from './child.ts';
-import type { TraceCount } from './gc.ts';
 import { timeAt } from './histogram.ts';
+import { type Measured, openPair, type Pair } from './latency-pair.ts';
 import { OURS } from './report.ts';
 import { rotate } from './runner.ts';
-import { opposite, portOf, type Seated, type SeatGround, seatEngine, seatTestpmd, withPeer } from './seats.ts';
-import { makeSocket } from './socket.ts';
-import { type Seat, VIRTQUEUE } from './trials.ts';
-
-/** What the generator is told: its only argument, as JSON. */
-export interface LatencyJob {
-  readonly port: string;
-  readonly ring: number;
-  readonly burst: number;
-  readonly cpu: number;
-}
-
-/** What the generator saw of one stretch. */
-export interface Measured {
-  readonly ns: number;
-  readonly sent: number;
-  readonly received: number;
-  /** Not sent, because the ring was full. */
-  readonly full: number;
-  /** Not sent, because the generator itself was kept from its cpu. */
-  readonly late: number;
-  /** Packets by time under way: buckets of `histogram.ts`. */
-  readonly histogram: readonly number[];
-}
+import { type SeatGround, seatEngine, seatTestpmd } from './seats.ts';
+import type { Seat } from './trials.ts';
 
 /** One contestant in one seat. Times in nanoseconds. */
-export interface LatencyRow extends Omit<Measured, 'histogram'> {
+export interface LatencyRow extends Omit<Measured, 'histogram' | 'trace'> {
   readonly name: string;
   readonly seat: Seat;
   /** Packets per second that were to be sent: half of what the slower contestant can do. */
@@ -76,97 +52,8 @@ export const LATENCY_SEATS: { readonly full: readonly Seat[]; readonly quick: re
   quick: [{ end: 'vhost-user', rings: 'split' }],
 };
 
-const START_MS = 20_000;
-const REPLY_MS = 5000;
-/** Code is compiled, and caches get warm. */
-const WARM_UP_MS = 300;
-
-/** Both processes of a contestant; they stand still but while they are measured. */
-interface Pair {
-  measure(ms: number, rate: number): Promise<Measured & { readonly trace?: TraceCount }>;
-  close(): Promise<readonly string[]>;
-}
-
-async function startGenerator({ place, burst }: SeatGround, { end, rings }: Seat, path: string): Promise<Child> {
-  const script = fileURLToPath(new URL('./latency-child.js', import.meta.url));
-  const job: LatencyJob = { port: portOf(opposite(end), path, rings), ring: VIRTQUEUE, burst, cpu: place.main };
-  const child = new Child({ name: 'latency', command: process.execPath, args: [script, JSON.stringify(job)], quit: 'quit' }); // biome-ignore format: one thought
-  try {
-    await child.expect(/ready\n/, START_MS);
-    return child;
-  } catch (error) {
-    await child.close();
-    throw error;
-  }
-}
-
-async function openPair(ground: SeatGround, seat: Seat, take: (path: string) => Promise<Seated>): Promise<Pair> {
-  const socket = makeSocket();
-  const { seated, other } = await withPeer(seat, socket.path, take, (path) => startGenerator(ground, seat, path)).catch(
-    (error) => {
-      socket.remove();
-      throw error;
-    },
-  );
-  await seated.rest();
-  other.pause();
-  return {
-    async measure(ms, rate) {
-      await seated.wake();
-      other.resume();
-      other.send(`${WARM_UP_MS} ${rate}`);
-      await other.expect(/\{"ns":.*\}\n/, WARM_UP_MS + REPLY_MS);
-      other.send(`${ms} ${rate}`);
-      const [text, own] = await Promise.all([other.expect(/\{"ns":.*\}\n/, ms + REPLY_MS), seated.sample?.(ms)]);
-      other.pause();
-      await seated.rest();
-      return { ...(lastJson(text) as Measured), ...(own?.trace === undefined ? {} : { trace: own.trace }) };
-    },
-    async close() {
-      // Awake, or neither would see that the other end goes.
-      other.resume();
-      await seated.wake().catch(() => {});
-      const { faults } = await seated.close();
-      await other.close();
-      socket.remove();
-      return faults;
-    },
-  };
-}
-
-type Samples = Map<string, { readonly parts: (Measured & { readonly trace?: TraceCount })[]; rate: number }>;
-
-/** One round: both are opened, asked what they can do, and measured at half of what the slower one can. */
-async function runRound(
-  pairs: ReadonlyMap<string, Pair>,
-  { ms, capacityMs }: LatencySchedule,
-  rate: number,
-  into: Samples,
-): Promise<number> {
-  let half = rate;
-  if (half === 0) {
-    const perSecond: number[] = [];
-    for (const pair of pairs.values()) {
-      const { received, ns } = await pair.measure(capacityMs, -1);
-      perSecond.push((received / ns) * 1e9);
-    }
-    half = Math.max(1, Math.floor(Math.min(...perSecond) / 2));
-  }
-  for (const [name, pair] of pairs) {
-    const all = into.get(name) ?? { parts: [], rate: half };
-    all.parts.push(await pair.measure(ms, half));
-    into.set(name, all);
-  }
-  return half;
-}
-
 /** Sums the stretches of one contestant up. */
-export function judgeLatency(
-  name: string,
-  seat: Seat,
-  rate: number,
-  parts: readonly (Measured & { readonly trace?: TraceCount })[],
-): LatencyRow {
+export function judgeLatency(name: string, seat: Seat, rate: number, parts: readonly Measured[]): LatencyRow {
   const sum = (of: (part: Measured) => number) => parts.reduce((total, part) => total + of(part), 0);
   const counts = parts[0]!.histogram.map((_, i) => sum(({ histogram }) => histogram[i]!));
   const traces = parts.flatMap(({ trace }) => (trace === undefined ? [] : [trace.collections]));
@@ -180,6 +67,56 @@ export function judgeLatency(
   };
 }
 
+/** What the contestants did in one seat, part by part. */
+interface Trial {
+  readonly seat: Seat;
+  readonly parts: Map<string, Measured[]>;
+  rate: number;
+}
+
+const takers = (testpmd: boolean) => [
+  { name: OURS, take: seatEngine },
+  ...(testpmd ? [{ name: 'testpmd', take: seatTestpmd }] : []),
+];
+
+/** Half of what the slower of `pairs` can do, in packets per second. */
+async function halfLoad(pairs: Iterable<Pair>, ms: number): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (const pair of pairs) {
+    const { received, ns } = await pair.measure(ms, -1);
+    least = Math.min(least, (received / ns) * 1e9);
+  }
+  return Math.max(1, Math.floor(least / 2));
+}
+
+/** One round in one seat: all are opened, and one after the other measured. Returns what was wrong with ours. */
+async function runRound(
+  trial: Trial,
+  round: number,
+  { ms, capacityMs }: LatencySchedule,
+  ground: SeatGround,
+  testpmd: boolean,
+): Promise<string[]> {
+  const pairs = new Map<string, Pair>();
+  const faults: string[] = [];
+  try {
+    for (const { name, take } of rotate(takers(testpmd), round)) {
+      pairs.set(name, await openPair(ground, trial.seat, (path) => take(ground, trial.seat, path)));
+    }
+    if (trial.rate === 0) trial.rate = await halfLoad(pairs.values(), capacityMs);
+    for (const [name, pair] of pairs) {
+      trial.parts.set(name, [...(trial.parts.get(name) ?? []), await pair.measure(ms, trial.rate)]);
+    }
+  } catch (error) {
+    faults.push((error as Error).message);
+  }
+  for (const [name, pair] of pairs) {
+    const ended = await pair.close();
+    if (name === OURS) faults.push(...ended);
+  }
+  return faults;
+}
+
 /** Measures in each of `seats`. Where testpmd is not to be had, `testpmd` says why, and we are measured alone. */
 export async function runLatency(
   seats: readonly Seat[],
@@ -189,34 +126,21 @@ export async function runLatency(
   signal: AbortSignal,
 ): Promise<LatencyReport> {
   const rows: LatencyRow[] = [];
-  const absent = new Set<string>(testpmd === true ? [] : [`testpmd: ${testpmd}`]);
   const faults: string[] = [];
-  const takes = [
-    { name: OURS, take: seatEngine },
-    ...(testpmd === true ? [{ name: 'testpmd', take: seatTestpmd }] : []),
-  ];
   for (const seat of seats) {
-    const samples: Samples = new Map();
-    let rate = 0;
+    const trial: Trial = { seat, parts: new Map(), rate: 0 };
+    const found: string[] = [];
     for (let round = 0; round < schedule.rounds && !signal.aborted; round++) {
-      const pairs = new Map<string, Pair>();
-      try {
-        for (const { name, take } of rotate(takes, round))
-          pairs.set(name, await openPair(ground, seat, (path) => take(ground, seat, path)));
-        rate = await runRound(pairs, schedule, rate, samples);
-      } catch (error) {
-        if (!signal.aborted) faults.push(`latency, ${seat.end} ${seat.rings}: ${(error as Error).message}`);
-      }
-      for (const [name, pair] of pairs) {
-        const ended = await pair.close();
-        if (name === OURS) faults.push(...ended.map((fault) => `latency, ${seat.end} ${seat.rings}: ${fault}`));
-      }
+      found.push(...(await runRound(trial, round, schedule, ground, testpmd === true)));
     }
-    for (const { name } of takes) {
-      const all = samples.get(name);
-      if (all !== undefined) rows.push(judgeLatency(name, seat, all.rate, all.parts));
+    const judged = [...trial.parts].map(([name, parts]) => judgeLatency(name, seat, trial.rate, parts));
+    for (const { collections = 0, received, name } of judged) {
+      if (collections > 0) found.push(`packets caused ${collections} collections`);
+      if (received === 0 && name === OURS) found.push('no packet came back');
     }
+    rows.push(...judged);
+    // Interrupted, children end as they like.
+    if (!signal.aborted) faults.push(...found.map((fault) => `latency, ${seat.end} ${seat.rings}: ${fault}`));
   }
-  faults.push(...rows.filter(({ collections = 0 }) => collections > 0).map((r) => `latency, ${r.seat.end} ${r.seat.rings}: packets caused ${r.collections} collections`)); // biome-ignore format: one thought
-  return { rows, absent: [...absent], faults };
+  return { rows, absent: testpmd === true ? [] : [`testpmd: ${testpmd}`], faults };
 }

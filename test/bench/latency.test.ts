@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { BUCKETS, bucketOf, longestIn, timeAt } from '../../bench/histogram.ts';
-import { judgeLatency, type Measured } from '../../bench/latency.ts';
+import { judgeLatency } from '../../bench/latency.ts';
+import type { Measured } from '../../bench/latency-pair.ts';
 
 describe('a histogram', () => {
   test('has a bucket for every time, and each says at most 3 % too much', () => {
