@@ -10,8 +10,10 @@ const BURST = 32;
 const SAMPLE_S = 2;
 const SAMPLES = 4;
 /** Samples that are left out: under emulation it takes seconds until a loop is compiled, by V8 and by the emulator. */
-const WARM_UP = 4;
+const WARM_UP = 5;
 const RUN_MS = 120_000;
+/** Until an emulated link is up; testpmd waits for it by itself. */
+const LINK_MS = 3000;
 
 /** Packets per second, one number for each sample: all that was received. */
 export type Rates = (bench: BenchGuest) => Promise<number[]>;
@@ -24,11 +26,13 @@ interface Period {
 
 /** linecard's l2fwd, after it has put the packets on the wire. */
 export const ours: Rates = async ({ guest, linecard }) => {
-  const app = `--app ./dist/bench/apps/circulate.js#circulate --app-options '{"frames":${IN_FLIGHT}}'`;
+  const options = JSON.stringify({ frames: IN_FLIGHT, afterMs: LINK_MS });
+  const app = `--app ./dist/bench/apps/circulate.js#circulate --app-options '${options}'`;
   const seconds = SAMPLE_S * (WARM_UP + SAMPLES + 1) - 1;
   const pace = `-T ${SAMPLE_S} --time ${seconds} -j`;
   const ports = JOINED.map((address) => `pci:${address}`).join(' ');
-  const output = await guest.run(linecard(`l2fwd ${app} --mode busy --burst ${BURST} -P ${pace} ${ports}`), RUN_MS);
+  const engine = `--mode busy --burst ${BURST} --hugepages need`;
+  const output = await guest.run(linecard(`l2fwd ${app} ${engine} -P ${pace} ${ports}`), RUN_MS);
   const lines = output.split('\n').flatMap((line) => (line.startsWith('{') ? [JSON.parse(line) as Period] : []));
   const periods = lines.filter(({ type }) => type === 'period');
   return periods.slice(WARM_UP).map((period) => period.ports.reduce((sum, { rx }) => sum + rx.pps, 0));

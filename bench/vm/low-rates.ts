@@ -8,7 +8,7 @@ import type { Passage } from './prober.ts';
 export const LOW_RATES = [0, 100, 1000] as const;
 const START_MS = 60_000;
 const WARM_UP_MS = 5000;
-const MEASURE_MS = 10_000;
+const MEASURE_MS = 6000;
 const STOP_S = 20;
 
 /** At one rate. */
