@@ -188,7 +188,7 @@ function checkStopped(one: Case): void {
   throw new DeviceError('NOT_STOPPED', {
     what: `device ${one.address}`,
     why: 'it still may use memory: its bus master bit does not go off',
-    fix: 'its memory is kept until this process ends; power the machine off and on',
+    fix: 'its memory is kept until this process is told to end (Ctrl-C); power the machine off and on first',
   });
 }
 

@@ -98,11 +98,11 @@ async function round(supervised, n) {
   process.kill(pid, 'SIGKILL');
   while (busMasters() > 0 && performance.now() - begin < 10_000);
   const offMs = performance.now() - begin;
-  supervised.packets = 0;
   await supervised.until('it is settled', () => supervised.of('settled').length === functions.length * (n + 1));
   const settled = supervised.of('settled').slice(-functions.length);
   const { signal } = supervised.of('ended').find((one) => one.pid === pid);
   await supervised.until('it is started again', () => supervised.of('started').length > starts);
+  supervised.packets = 0; // and not before: what the dead one has said may be read late
   const againMs = supervised.of('started')[starts].at - begin;
   const sung = await bird?.result();
   await supervised.until('it forwards again', () => supervised.packets > 0);
