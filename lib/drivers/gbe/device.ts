@@ -1,8 +1,10 @@
 /** A port of a gigabit controller, 82574 or 82576. Control half. */
+
 import { DeviceError } from '../../errors.ts';
 import type { Interrupts, PciDevio } from '../../pci/devio.ts';
 import { L2_OVERHEAD, macOf, times } from '../../pktio/memory-port.ts';
 import type { Capability, Counters, LinkInfo, PortConfig, PortDevice, PortEvents, Queues } from '../../pktio/types.ts';
+import { everyMs, type Pulse } from '../../pulse.ts';
 import { MAX_SEGMENTS } from '../../queue.ts';
 import { formatMac } from '../../wire/mac.ts';
 import { Revival } from '../revival.ts';
@@ -21,9 +23,9 @@ const RING = 512;
 const MOST_RING = 4096;
 const FCS = 4;
 /** How often the device is looked at, in milliseconds. */
-const LOOK_MS = 50;
+const LOOK_MS = 100;
 /** How often its statistics are read, in looks: its counters stop at 2^32. */
-const STATISTICS_LOOKS = 20;
+const STATISTICS_LOOKS = 10;
 
 /** What a started port has. */
 interface Running {
@@ -32,7 +34,7 @@ interface Running {
   readonly interrupts: Interrupts | undefined;
   readonly revival: Revival;
   readonly watch: TxWatch;
-  timer: NodeJS.Timeout | undefined;
+  pulse: Pulse | undefined;
 }
 
 /** A port's device. Make it with `openGbe`. */
@@ -117,7 +119,7 @@ export class GbeDevice implements PortDevice {
       interrupts,
       revival: this.revivalOf(queues),
       watch: new TxWatch(),
-      timer: undefined,
+      pulse: undefined,
     };
     this.running = running;
     const made = {
@@ -127,7 +129,7 @@ export class GbeDevice implements PortDevice {
     await this.run();
     this.down = undefined;
     this.last = this.link().status;
-    this.running.timer = setInterval(() => this.look(), LOOK_MS).unref();
+    this.running.pulse = everyMs(LOOK_MS, () => this.look());
     return made;
   }
 
@@ -212,7 +214,7 @@ export class GbeDevice implements PortDevice {
     if (this.lost) return;
     this.lost = true;
     this.down = reason;
-    clearInterval(this.running?.timer);
+    this.running?.pulse?.stop();
     this.running?.revival.lost(reason);
     this.events?.error(portLost(this.name, reason), true);
   }
@@ -220,7 +222,7 @@ export class GbeDevice implements PortDevice {
   async teardown(): Promise<void> {
     const { running } = this;
     if (running === undefined) return;
-    clearInterval(running.timer);
+    running.pulse?.stop();
     await running.revival.stop();
     if (!this.lost && !this.controller.gone) this.statistics.read(this.controller.registers);
     this.running = undefined;
