@@ -9,11 +9,11 @@ import { MAX_SEGMENTS } from '../../queue.ts';
 import { formatMac } from '../../wire/mac.ts';
 import { Revival } from '../revival.ts';
 import { deviceFault, portLost } from '../troubles.ts';
-import type { Controller } from './controller.ts';
+import type { Controller, ControllerState } from './controller.ts';
 import { type Multicast, parseMulticast, readAddress } from './filters.ts';
 import { type Buffers, fitBuffers } from './fit.ts';
 import { enableInterrupts, wasSignalled } from './interrupts.ts';
-import { QueueSet } from './queues.ts';
+import { QueueSet, type QueuesState } from './queues.ts';
 import { SPEEDS, STATUS } from './regs.ts';
 import { Statistics } from './statistics.ts';
 import { TxWatch } from './tx-watch.ts';
@@ -36,6 +36,29 @@ interface Running {
   readonly watch: TxWatch;
   pulse: Pulse | undefined;
 }
+
+/** What a release hands over to the next: `HANDOVER` names it. Plain data, but for the devio. */
+export interface Handover {
+  readonly name: string;
+  readonly devio: PciDevio;
+  readonly mac: string;
+  readonly config: PortConfig;
+  readonly counters: {
+    readonly link_changes: bigint;
+    readonly resets: bigint;
+    readonly tx_hangs: bigint;
+    readonly faults: bigint;
+  };
+  readonly last: LinkInfo['status'];
+  readonly statistics: Counters;
+  readonly buffers: Buffers;
+  readonly interrupts: Interrupts | undefined;
+  readonly controller: ControllerState;
+  readonly queues: QueuesState;
+}
+
+/** The version goes up whenever `Handover`, a queue's block or its plan's data change. */
+export const HANDOVER = 1;
 
 /** A port's device. Make it with `openGbe`. */
 export class GbeDevice implements PortDevice {
@@ -109,19 +132,7 @@ export class GbeDevice implements PortDevice {
     const buffers = fitBuffers({ ...config, name, pool: devio.frames.plan, limitsLength, small });
     this.config = config;
     await controller.reset();
-    const interrupts = enableInterrupts(devio, config.rxQueues);
-    const wake = () => this.events?.wake();
-    const options = { port: name, config, buffers, legacy: this.legacy, interrupts, wake };
-    const queues = new QueueSet(devio, controller, options);
-    const running = {
-      queues,
-      buffers,
-      interrupts,
-      revival: this.revivalOf(queues),
-      watch: new TxWatch(),
-      pulse: undefined,
-    };
-    this.running = running;
+    const { queues } = this.prepare(buffers, enableInterrupts(devio, config.rxQueues));
     const made = {
       rx: times(config.rxQueues, (i) => queues.add('rx', i, config.rxRing)),
       tx: times(config.txQueues, (i) => queues.add('tx', i, config.txRing)),
@@ -129,7 +140,48 @@ export class GbeDevice implements PortDevice {
     await this.run();
     this.down = undefined;
     this.last = this.link().status;
-    this.running.pulse = everyMs(LOOK_MS, () => this.look());
+    this.watchOver();
+    return made;
+  }
+
+  /** A set of queues that has none yet, and what goes with it. */
+  private prepare(buffers: Buffers, interrupts: Interrupts | undefined): Running {
+    const { config, legacy, devio, controller } = this;
+    const wake = () => this.events?.wake();
+    const queues = new QueueSet(devio, controller, { port: this.name, config, buffers, legacy, interrupts, wake });
+    const revival = this.revivalOf(queues);
+    this.running = { queues, buffers, interrupts, revival, watch: new TxWatch(), pulse: undefined };
+    return this.running;
+  }
+
+  private watchOver(): void {
+    if (this.running !== undefined) this.running.pulse = everyMs(LOOK_MS, () => this.look());
+  }
+
+  /** Undefined while it is being brought back, or has gone: then it is reset. */
+  handOver(): Handover | undefined {
+    const { running, controller, devio, name, config, counters, last, statistics } = this;
+    const steady = !this.lost && this.down === undefined && running?.revival.idle === true && !controller.gone;
+    if (running === undefined || !steady) return undefined;
+    running.pulse?.stop();
+    this.running = undefined;
+    const { buffers, interrupts, queues } = running;
+    return {
+      ...{ name, devio, mac: this.defaults.mac, config, counters, last, buffers, interrupts },
+      ...{ statistics: statistics.counters, controller: controller.handOver(), queues: queues.handOver() },
+    };
+  }
+
+  /** Goes on where an earlier release has left off. */
+  takeOver(state: Handover): Queues {
+    const { config, counters, last, statistics, buffers, interrupts } = state;
+    this.config = config;
+    this.last = last;
+    this.counters = { ...this.counters, ...counters };
+    this.statistics.takeOver(statistics);
+    this.controller.takeOver(state.controller);
+    const made = this.prepare(buffers, interrupts).queues.takeOver(state.queues);
+    this.watchOver();
     return made;
   }
 
