@@ -9,7 +9,7 @@ import { INTERRUPT_LINE, type Native } from '../../native/index.ts';
 import { DevioError } from '../errors.ts';
 import { type FunctionAccess, type FunctionNews, type InterruptSource, LOOK_MS, type Region } from '../pci/access.ts';
 import { COMMAND, type ConfigSpace, changeCommand, HEADER } from '../pci/config-space.ts';
-import { readFunction } from '../pci/device.ts';
+import { driverOf, readFunction } from '../pci/device.ts';
 import type { InterruptKind, Interrupts } from '../pci/devio.ts';
 import { FileConfig } from '../pci/file-config.ts';
 import { everyMs } from '../pulse.ts';
@@ -200,10 +200,10 @@ export class UioFunction implements FunctionAccess {
   }
 
   absence(): string | undefined {
-    const found = readFunction(this.place.sysfs, this.address);
-    if (found === undefined) return 'it has been removed';
+    const driver = driverOf(this.place.sysfs, this.address);
+    if (driver === undefined) return 'it has been removed';
     // Nothing keeps anybody from giving it to another kernel driver: from then on it is that one's.
-    return found.driver === UIO_DRIVER ? undefined : `${found.driver || 'nobody'} has it now, not ${UIO_DRIVER}`;
+    return driver === UIO_DRIVER ? undefined : `${driver || 'nobody'} has it now, not ${UIO_DRIVER}`;
   }
 
   watch(news: FunctionNews, look: () => void): { close(): void } {
