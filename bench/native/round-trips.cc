@@ -1,9 +1,10 @@
 // Both ends of a UDP round trip: sockets that block, as most programs have them. JavaScript's own timers and event loop
 // would be most of what they measured.
 //
-//   round-trips answer PORT          sends every datagram back to where it came from
-//   round-trips ask ADDRESS PORT     for each line "MS IN_FLIGHT" on standard input asks for so long, with so many requests
-//                                    under way at a time, and prints {"trips":N,"ns":N,"lost":N,"p50":NS,"p99":NS,"max":NS}
+//   round-trips answer PORT              sends every datagram back to where it came from
+//   round-trips ask ADDRESS PORT [MS]    waits MS (50) for an answer. For each line "MS IN_FLIGHT" on standard input asks for
+//                                        so long, with so many requests under way at a time, and prints
+//                                        {"trips":N,"ns":N,"lost":N,"p50":NS,"p99":NS,"max":NS}
 //
 // Both print "ready" and end with their standard input.
 #include <arpa/inet.h>
@@ -24,7 +25,7 @@ namespace {
 
 constexpr int kPayload = 18;  // the least that fills an Ethernet frame
 constexpr int kMaxInFlight = 1024;
-constexpr int kPatienceMs = 50;
+constexpr int kPatienceMs = 50;  // unless another is asked for
 constexpr size_t kMaxTrips = 4'000'000;
 
 uint64_t now() {
@@ -124,11 +125,11 @@ unsigned long long quantile(const std::vector<uint64_t>& sorted, double q) {
   return sorted[static_cast<size_t>(static_cast<double>(sorted.size() - 1) * q)];
 }
 
-int ask(const char* address, const char* port) {
+int ask(const char* address, const char* port, int patience_ms) {
   const int fd = socket(AF_INET, SOCK_DGRAM, 0);
   const sockaddr_in to = address_of(address, port);
   if (fd < 0 || connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) fail("ask");
-  timeval patience{0, kPatienceMs * 1000};
+  timeval patience{patience_ms / 1000, patience_ms % 1000 * 1000};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   Tally tally;
   tally.trips.reserve(kMaxTrips);
@@ -158,7 +159,9 @@ int ask(const char* address, const char* port) {
 
 int main(int argc, char** argv) {
   if (argc == 3 && std::strcmp(argv[1], "answer") == 0) return answer(argv[2]);
-  if (argc == 4 && std::strcmp(argv[1], "ask") == 0) return ask(argv[2], argv[3]);
-  std::fputs("usage: round-trips answer PORT | ask ADDRESS PORT\n", stderr);
+  if ((argc == 4 || argc == 5) && std::strcmp(argv[1], "ask") == 0) {
+    return ask(argv[2], argv[3], argc == 5 ? std::atoi(argv[4]) : kPatienceMs);
+  }
+  std::fputs("usage: round-trips answer PORT | ask ADDRESS PORT [PATIENCE_MS]\n", stderr);
   return 2;
 }

@@ -10,9 +10,11 @@ import { genCommand } from './commands/gen.ts';
 import { grantCommand } from './commands/grant.ts';
 import { l2fwdCommand } from './commands/l2fwd.ts';
 import { planCommand } from './commands/plan.ts';
+import { reloadCommand } from './commands/reload.ts';
 import { selftestCommand } from './commands/selftest.ts';
 import { sinkCommand } from './commands/sink.ts';
 import { statusCommand } from './commands/status.ts';
+import { superviseCommand } from './commands/supervise.ts';
 import { EXIT, errorJson, errorText, exitCodeOf, usageError } from './failure.ts';
 import { EXIT_CODES_HELP } from './help.ts';
 import type { Terminal } from './terminal.ts';
@@ -71,6 +73,8 @@ function makeProgram(terminal: Terminal, action: Action): Command {
     grantCommand,
     bindCommand,
     unbindCommand,
+    superviseCommand,
+    reloadCommand,
     doctorCommand,
   ]) {
     program.addCommand(make(action));

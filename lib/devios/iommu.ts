@@ -3,6 +3,7 @@ import type { Arena } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
 import { type Api, type Device, type DevioProvider, FRAMEWORK_API } from '../framework/types.ts';
 import { IOMMU_API, type PciView } from '../pci/devio.ts';
+import type { Keeper } from '../pci/keeper.ts';
 import { Container, type VfioPlace } from '../vfio/container.ts';
 import { VfioDevice } from '../vfio/device.ts';
 import { FaultLog } from '../vfio/faults.ts';
@@ -131,12 +132,13 @@ function usable({ address, facts }: Device, view: PciView, sysfs: string): true 
   return `the IOMMU cannot keep it apart from ${others.join(', ')} (group ${group}); bind each to vfio-pci or to no driver`;
 }
 
-/** Makes the provider. `place` is for tests. */
+/** Makes the provider. `keeper` stops functions when this process dies; `place` is for tests. */
 export function iommuDevio(
   arena: Arena,
   frames: FramePool,
   view: PciView,
   enumeratorApi: Api,
+  keeper?: Keeper,
   place: VfioPlace = vfioPlace(arena),
 ): DevioProvider {
   const shared = new SharedContainer(arena, frames, place);
@@ -160,7 +162,8 @@ export function iommuDevio(
         const device = new VfioDevice(place.kernel, fd, address);
         const deviceMemory = new MappedMemory(arena, taken);
         const { api, backend } = { api: IOMMU_API, backend: 'vfio' };
-        return new FunctionDevio({ api, backend, arena, frames, view, wishes, device, deviceMemory, faults, leave });
+        const parts = { api, backend, arena, frames, view, wishes, device, deviceMemory, faults, keeper, leave };
+        return new FunctionDevio(parts);
       } catch (error) {
         try {
           doAll(undo);

@@ -75,8 +75,8 @@ export interface PciDevio extends Devio {
   /** What was asked for when the port was named, by name. */
   readonly wishes: PciWishes;
   /**
-   * Maps memory BAR `number`, once; the table of MSI-X vectors in it is not to be touched. Throws DevioError `NO_BAR` and
-   * `MAP_FAILED`.
+   * Memory BAR `number`, which is mapped when it is asked for first; the table of MSI-X vectors in it is not to be touched.
+   * Throws DevioError `NO_BAR` and `MAP_FAILED`.
    */
   bar(number: number): BarWindow;
   /** Lets the function read and write memory, or forbids it: bit `busMaster` of its command register. */

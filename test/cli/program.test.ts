@@ -10,7 +10,21 @@ async function linecard(...args: string[]) {
   return { code, stdout: terminal.stdout, stderr: terminal.stderr };
 }
 
-const COMMANDS = ['l2fwd', 'demo', 'gen', 'sink', 'plan', 'selftest', 'status', 'grant', 'doctor'];
+const COMMANDS = [
+  'l2fwd',
+  'demo',
+  'gen',
+  'sink',
+  'plan',
+  'selftest',
+  'status',
+  'grant',
+  'bind',
+  'unbind',
+  'supervise',
+  'reload',
+  'doctor',
+];
 
 describe('help', () => {
   test('names every command and says what exit codes mean', async () => {

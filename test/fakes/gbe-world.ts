@@ -2,7 +2,7 @@
 import { readCounters } from '../../lib/arena/counters.ts';
 import { E1000e } from '../../lib/drivers/e1000e/controller.ts';
 import { LIMITS, type Limits } from '../../lib/drivers/gbe/controller.ts';
-import { type GbeDevice, openGbe } from '../../lib/drivers/gbe/device.ts';
+import { GbeDevice, openGbe } from '../../lib/drivers/gbe/device.ts';
 import { makeRxQueue, makeTxQueue } from '../../lib/drivers/gbe/queue.ts';
 import { Igb } from '../../lib/drivers/igb/controller.ts';
 import type { LinkInfo, PortConfig, QueueHandle, Queues } from '../../lib/pktio/types.ts';
@@ -72,6 +72,7 @@ export class GbeWorld {
       link: (link) => links.push(link),
       error: (error, fatal) => errors.push({ error, fatal }),
       wake: () => {},
+      stuck: () => {},
     });
     const queues = await device.setup({ ...device.defaults, rxRing: 64, txRing: 64, ...config });
     const world = new GbeWorld(fake, device, queues);
@@ -148,6 +149,27 @@ export class GbeWorld {
     }
     this.stack.give(offsets, 0, count);
     return packets;
+  }
+
+  /** The port of a later release of the driver, which goes on with what this one has handed over. */
+  successor(): GbeWorld {
+    const state = this.device.handOver();
+    if (state === undefined) throw new Error('nothing was handed over');
+    const device = new GbeDevice(state.name, this.fake, controllerOf(this.fake), state.mac);
+    const { links, errors } = this;
+    device.attach({
+      link: (link) => links.push(link),
+      error: (error, fatal) => errors.push({ error, fatal }),
+      wake: () => {},
+      stuck: () => {},
+    });
+    const queues = device.takeOver(state);
+    return Object.assign(new GbeWorld(this.fake, device, queues), {
+      links,
+      errors,
+      free: this.free,
+      stack: this.stack,
+    });
   }
 
   async stop(): Promise<void> {

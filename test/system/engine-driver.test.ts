@@ -48,6 +48,9 @@ const flowing = async (run: Run) => {
   await eventually('packets flow', () => run.stats().jobs[1].frames.delivered > before + 1000n);
 };
 
+/** What applications had in their hands when they were made anew is looked for, until all of it is back in the pool. */
+const broughtBack = (run: Run) => eventually('nothing is missing', () => run.stats().framesMissing === 0);
+
 const GEN = { module: 'gen', options: { rate: 200_000 } };
 
 it(`virtio-net, ${REPLACEMENTS} times: the rings go on, and not one frame is lost`, async () => {
@@ -63,6 +66,7 @@ it(`virtio-net, ${REPLACEMENTS} times: the rings go on, and not one frame is los
   expect(await replaceAgain(engine, 'virtio-net', REPLACEMENTS)).toEqual(['kept']);
   expect([engine.ports.get(front) === port, port?.state]).toEqual([true, 'started']);
   await flowing(run);
+  await broughtBack(run);
   const { jobs, ports, ledger } = await stopBalanced(run);
   // What the sink had in its hands when it was made anew has been counted as stopped; nothing is lost on the way.
   expect(ledger.lost).toBe(0);
@@ -86,6 +90,7 @@ it('one that cannot hand over, many times: its device is set up anew, and what w
   await flowing(run);
   expect(received(run)).toBeGreaterThan(0n);
   await eventually('the others go on', () => run.stats().jobs[2].frames.delivered > others);
+  await broughtBack(run);
   const { jobs, ports, ledger } = await stopBalanced(run);
   const { rx, tx } = ports['loop:a'];
   expect(tx.packets).toBe(rx.packets + tx.stopped);

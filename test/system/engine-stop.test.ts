@@ -155,10 +155,19 @@ it('closing the engine while a run starts takes that back', async () => {
     const before = belongings();
     const engine = await engineWith(['null:a', 'null:b']);
     const starting = engine.run([job(forward, 'null:a', ['null:b'])]);
-    const refused = refusal(starting).then((error) => expect(error).toMatchObject({ code: 'ENGINE_CLOSED' }));
+    let runs = false;
+    const refused = starting.then(
+      () => {
+        runs = true;
+      },
+      (error) => expect(error).toMatchObject({ code: 'ENGINE_CLOSED' }),
+    );
     await new Promise((resolve) => setTimeout(resolve, wait));
+    const began = runs; // a fast machine may have been done by now
     await engine.close();
     await refused;
+    expect([began, wait]).toEqual([runs, wait]);
+    if (wait === 0) expect(runs).toBe(false);
     await givenBack(before);
   }
 });

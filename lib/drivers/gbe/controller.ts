@@ -72,6 +72,12 @@ export interface CauseRegisters {
   readonly cause: number;
 }
 
+/** What a controller knows of a device that runs. Plain data. */
+export interface ControllerState {
+  readonly rctl: number;
+  readonly hungMasters: number;
+}
+
 /** A controller. */
 export abstract class Controller {
   abstract readonly traits: Traits;
@@ -154,6 +160,17 @@ export abstract class Controller {
     } finally {
       this.devio.setBusMaster(false);
     }
+  }
+
+  /** What another release's controller goes on with, `takeOver`. */
+  handOver(): ControllerState {
+    return { rctl: this.rctl, hungMasters: this.hungMasters };
+  }
+
+  /** Goes on with a device that runs, whose registers are left as they are. */
+  takeOver({ rctl, hungMasters }: ControllerState): void {
+    this.rctl = rctl;
+    this.hungMasters = hungMasters;
   }
 
   get status(): number {

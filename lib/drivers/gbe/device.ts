@@ -1,16 +1,17 @@
 /** A port of a gigabit controller, 82574 or 82576. Control half. */
-import { DeviceError, PortError } from '../../errors.ts';
+import { DeviceError } from '../../errors.ts';
 import type { Interrupts, PciDevio } from '../../pci/devio.ts';
 import { L2_OVERHEAD, macOf, times } from '../../pktio/memory-port.ts';
 import type { Capability, Counters, LinkInfo, PortConfig, PortDevice, PortEvents, Queues } from '../../pktio/types.ts';
 import { MAX_SEGMENTS } from '../../queue.ts';
 import { formatMac } from '../../wire/mac.ts';
 import { Revival } from '../revival.ts';
-import type { Controller } from './controller.ts';
+import { deviceFault, portLost } from '../troubles.ts';
+import type { Controller, ControllerState } from './controller.ts';
 import { type Multicast, parseMulticast, readAddress } from './filters.ts';
 import { type Buffers, fitBuffers } from './fit.ts';
 import { enableInterrupts, wasSignalled } from './interrupts.ts';
-import { QueueSet } from './queues.ts';
+import { QueueSet, type QueuesState } from './queues.ts';
 import { SPEEDS, STATUS } from './regs.ts';
 import { Statistics } from './statistics.ts';
 import { TxWatch } from './tx-watch.ts';
@@ -33,6 +34,29 @@ interface Running {
   readonly watch: TxWatch;
   timer: NodeJS.Timeout | undefined;
 }
+
+/** What a release hands over to the next: `HANDOVER` names it. Plain data, but for the devio. */
+export interface Handover {
+  readonly name: string;
+  readonly devio: PciDevio;
+  readonly mac: string;
+  readonly config: PortConfig;
+  readonly counters: {
+    readonly link_changes: bigint;
+    readonly resets: bigint;
+    readonly tx_hangs: bigint;
+    readonly faults: bigint;
+  };
+  readonly last: LinkInfo['status'];
+  readonly statistics: Counters;
+  readonly buffers: Buffers;
+  readonly interrupts: Interrupts | undefined;
+  readonly controller: ControllerState;
+  readonly queues: QueuesState;
+}
+
+/** The version goes up whenever `Handover`, a queue's block or its plan's data change. */
+export const HANDOVER = 1;
 
 /** A port's device. Make it with `openGbe`. */
 export class GbeDevice implements PortDevice {
@@ -94,7 +118,7 @@ export class GbeDevice implements PortDevice {
       lost: (reason) => this.vanished(reason),
       failed: (reason) => {
         this.counters.faults++;
-        events.error(fault(this.name, reason), false);
+        events.error(deviceFault(this.name, reason), false);
         this.running?.revival.broken(`it reported an error: ${reason}`);
       },
     });
@@ -106,19 +130,7 @@ export class GbeDevice implements PortDevice {
     const buffers = fitBuffers({ ...config, name, pool: devio.frames.plan, limitsLength, small });
     this.config = config;
     await controller.reset();
-    const interrupts = enableInterrupts(devio, config.rxQueues);
-    const wake = () => this.events?.wake();
-    const options = { port: name, config, buffers, legacy: this.legacy, interrupts, wake };
-    const queues = new QueueSet(devio, controller, options);
-    const running = {
-      queues,
-      buffers,
-      interrupts,
-      revival: this.revivalOf(queues),
-      watch: new TxWatch(),
-      timer: undefined,
-    };
-    this.running = running;
+    const { queues } = this.prepare(buffers, enableInterrupts(devio, config.rxQueues));
     const made = {
       rx: times(config.rxQueues, (i) => queues.add('rx', i, config.rxRing)),
       tx: times(config.txQueues, (i) => queues.add('tx', i, config.txRing)),
@@ -126,7 +138,48 @@ export class GbeDevice implements PortDevice {
     await this.run();
     this.down = undefined;
     this.last = this.link().status;
-    this.running.timer = setInterval(() => this.look(), LOOK_MS).unref();
+    this.watchOver();
+    return made;
+  }
+
+  /** A set of queues that has none yet, and what goes with it. */
+  private prepare(buffers: Buffers, interrupts: Interrupts | undefined): Running {
+    const { config, legacy, devio, controller } = this;
+    const wake = () => this.events?.wake();
+    const queues = new QueueSet(devio, controller, { port: this.name, config, buffers, legacy, interrupts, wake });
+    const revival = this.revivalOf(queues);
+    this.running = { queues, buffers, interrupts, revival, watch: new TxWatch(), timer: undefined };
+    return this.running;
+  }
+
+  private watchOver(): void {
+    if (this.running !== undefined) this.running.timer = setInterval(() => this.look(), LOOK_MS).unref();
+  }
+
+  /** Undefined while it is being brought back, or has gone: then it is reset. */
+  handOver(): Handover | undefined {
+    const { running, controller, devio, name, config, counters, last, statistics } = this;
+    const steady = !this.lost && this.down === undefined && running?.revival.idle === true && !controller.gone;
+    if (running === undefined || !steady) return undefined;
+    clearInterval(running.timer);
+    this.running = undefined;
+    const { buffers, interrupts, queues } = running;
+    return {
+      ...{ name, devio, mac: this.defaults.mac, config, counters, last, buffers, interrupts },
+      ...{ statistics: statistics.counters, controller: controller.handOver(), queues: queues.handOver() },
+    };
+  }
+
+  /** Goes on where an earlier release has left off. */
+  takeOver(state: Handover): Queues {
+    const { config, counters, last, statistics, buffers, interrupts } = state;
+    this.config = config;
+    this.last = last;
+    this.counters = { ...this.counters, ...counters };
+    this.statistics.takeOver(statistics);
+    this.controller.takeOver(state.controller);
+    const made = this.prepare(buffers, interrupts).queues.takeOver(state.queues);
+    this.watchOver();
     return made;
   }
 
@@ -213,7 +266,7 @@ export class GbeDevice implements PortDevice {
     this.down = reason;
     clearInterval(this.running?.timer);
     this.running?.revival.lost(reason);
-    this.events?.error(gonePort(this.name, reason), true);
+    this.events?.error(portLost(this.name, reason), true);
   }
 
   async teardown(): Promise<void> {
@@ -275,21 +328,11 @@ export class GbeDevice implements PortDevice {
   }
 }
 
-const fault = (name: string, reason: string): DeviceError =>
-  new DeviceError('DEVICE_FAULT', { what: `port ${name}`, why: reason, fix: 'nothing: it is reset and goes on' });
-
 const hang = (name: string, queue: number): DeviceError =>
   new DeviceError('TX_HUNG', {
     what: `port ${name}: tx queue ${queue}`,
     why: 'the device does not send what it was given, though its link is up',
     fix: 'nothing: it is reset and goes on; if it happens again, look at its cable and at what it is connected to',
-  });
-
-const gonePort = (name: string, reason: string): PortError =>
-  new PortError('PORT_LOST', {
-    what: `port ${name}`,
-    why: `its device has gone: ${reason}`,
-    fix: 'open it again when it is back',
   });
 
 /** Meets `controller` behind `devio`: resets it, reads its address. Throws `DEVICE_TIMEOUT`, `DEVICE_LOST`, `BAD_WISH`. */

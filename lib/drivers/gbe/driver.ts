@@ -4,7 +4,7 @@ import { type Driver, FRAMEWORK_API } from '../../framework/types.ts';
 import { asPciDevio, IOMMU_API, NOMMU_API, type PciDevio } from '../../pci/devio.ts';
 import { Port } from '../../pktio/port.ts';
 import type { Controller } from './controller.ts';
-import { openGbe } from './device.ts';
+import { GbeDevice, HANDOVER, type Handover, openGbe } from './device.ts';
 import { BAR_BYTES } from './regs.ts';
 
 const INTEL = 0x8086;
@@ -30,6 +30,13 @@ export function gbeDriver(name: string, device: number, make: (port: string, dev
         });
       }
       return new Port(address, pci.memory, await openGbe(address, pci, controller));
+    },
+    handover: `${name}-${HANDOVER}`,
+    async succeed(_device, _devio, _index, state) {
+      const handed = state as Handover;
+      const { name: port, devio, mac, config } = handed;
+      const next = new GbeDevice(port, devio, make(port, devio), mac);
+      return new Port(port, devio.memory, next, { config, queues: next.takeOver(handed) });
     },
   };
 }

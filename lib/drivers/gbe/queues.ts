@@ -3,8 +3,8 @@ import { makeCounters } from '../../arena/counters.ts';
 import { Gate } from '../../arena/gate.ts';
 import type { Interrupts, PciDevio } from '../../pci/devio.ts';
 import { planQueue, queueModule } from '../../pktio/memory-port.ts';
-import type { PortConfig, QueueHandle } from '../../pktio/types.ts';
-import { TX } from '../../queue.ts';
+import type { PortConfig, QueueHandle, Queues } from '../../pktio/types.ts';
+import { type QueuePlan, TX } from '../../queue.ts';
 import { BLOCK, type Block, blockBytes, heldFrames, openBlock } from './block.ts';
 import type { Controller, RingPlace } from './controller.ts';
 import { GBE_RX_NAMES, GBE_TX_NAMES, type GbeQueueData } from './data.ts';
@@ -31,6 +31,20 @@ interface Made {
   readonly block: Block;
 }
 
+/** A queue that runs, as the next release of the driver is told of it. Plain data. */
+export interface QueueState {
+  readonly ring: number;
+  readonly size: number;
+  readonly plan: QueuePlan;
+}
+
+/** All of them, and the memory that is theirs. */
+export interface QueuesState {
+  readonly queues: readonly QueueState[];
+  readonly shared: readonly number[];
+  readonly own: readonly number[];
+}
+
 /** Rings begin on lines of their own: 128 bytes, the unit of LEN. */
 const ALIGN = 128;
 
@@ -51,14 +65,11 @@ export class QueueSet {
 
   /** Makes queue number `queue` of its direction, with `size` descriptors. Throws `NO_MEMORY`, `ADDRESS_REFUSED`. */
   add(direction: 'rx' | 'tx', queue: number, size: number): QueueHandle {
-    const { port, config, wake } = this.options;
-    const { memory } = this.devio;
+    const { port, config } = this.options;
     const ring = this.devio.allocateShared(size * DESC_BYTES, ALIGN);
     this.shared.push(ring);
     const at = this.devio.allocate(blockBytes(size));
     this.own.push(at);
-    const block = openBlock(memory, at, size);
-    const gate = new Gate(memory, at + BLOCK.gate * 4, wake);
     const plan = planQueue(this.devio, config, {
       port,
       direction,
@@ -69,6 +80,16 @@ export class QueueSet {
       counterNames: direction === 'rx' ? GBE_RX_NAMES : GBE_TX_NAMES,
     });
     this.own.push(plan.counters);
+    return this.take({ ring, size, plan });
+  }
+
+  /** Goes on with a queue whose ring, block and counters are there. */
+  private take({ ring, size, plan }: QueueState): QueueHandle {
+    const { memory } = this.devio;
+    const { direction } = plan;
+    const at = plan.data.block;
+    const block = openBlock(memory, at, size);
+    const gate = new Gate(memory, at + BLOCK.gate * 4, this.options.wake);
     const held = () => heldFrames(block);
     const clear = () => {
       if (direction === 'tx') makeCounters(memory, plan.counters)(TX.stopped, held().length);
@@ -77,6 +98,22 @@ export class QueueSet {
     const handle: QueueHandle = { plan, held, settle: () => {}, clear };
     this.made.push({ direction, ring, size, handle, gate, block });
     return handle;
+  }
+
+  /** What another set goes on with, `takeOver`. No worker has the queues. */
+  handOver(): QueuesState {
+    const queues = this.made.map(({ ring, size, handle: { plan } }) => ({ ring, size, plan }));
+    return { queues, shared: [...this.shared], own: [...this.own] };
+  }
+
+  /** Goes on with queues that run, with this release's data half. */
+  takeOver({ queues, shared, own }: QueuesState): Queues {
+    this.shared.push(...shared);
+    this.own.push(...own);
+    const module = queueModule(import.meta.url);
+    const handles = queues.map((queue) => this.take({ ...queue, plan: { ...queue.plan, module } }));
+    const of = (direction: 'rx' | 'tx') => handles.filter(({ plan }) => plan.direction === direction);
+    return { rx: of('rx'), tx: of('tx') };
   }
 
   /** Without MSI-X there is one cause for all rx queues, which one worker would disable while another sleeps. */

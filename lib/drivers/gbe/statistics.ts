@@ -33,4 +33,9 @@ export class Statistics {
   get counters(): Counters {
     return { ...this.totals };
   }
+
+  /** Goes on from what was counted before. */
+  takeOver(counters: Counters): void {
+    Object.assign(this.totals, counters);
+  }
 }

@@ -5,6 +5,7 @@ import { e1000eDriver } from '../../../lib/drivers/e1000e/device.ts';
 import { BLOCK, openBlock } from '../../../lib/drivers/gbe/block.ts';
 import { Igb } from '../../../lib/drivers/igb/controller.ts';
 import { igbDriver } from '../../../lib/drivers/igb/device.ts';
+import { checkDriver } from '../../../lib/framework/validate.ts';
 import { FakeGbe } from '../../fakes/gbe.ts';
 import { type GbeOptions, GbeWorld, openFake, packetOf } from '../../fakes/gbe-world.ts';
 
@@ -268,6 +269,70 @@ describe.each(FAMILIES)('An %i', (family) => {
     expect(world.txCounters()).toMatchObject({ packets: 1, lost: 1 });
   });
 
+  test('goes on under a later release of its driver, which touches nothing but its rings', async () => {
+    const before = await start({ family });
+    const { fake } = before;
+    const rx = before.makeRx();
+    const tx = before.makeTx();
+    for (let n = 1; n <= 3; n++) fake.receive(packetOf(n));
+    const burst = before.burst(2);
+    expect(rx.receive(burst)).toBe(2);
+    expect(before.packets(burst)).toEqual([packetOf(1), packetOf(2)]);
+    fake.faults.send = true;
+    tx.transmit(before.burstOf(60, 60), 0, 2);
+    tx.kick();
+    before.device.setPromiscuous(true);
+    const wrote = fake.log.length;
+    const held = before.queues.rx[0].held();
+
+    const after = before.successor();
+    onTestFinished(() => after.stop());
+    expect(fake.log.slice(wrote)).toEqual([]);
+    expect(after.queues.rx[0].held()).toEqual(held);
+    expect(after.device.link()).toMatchObject({ status: 'up' });
+    const next = { rx: after.makeRx(), tx: after.makeTx() };
+    fake.receive(packetOf(4));
+    expect(next.rx.receive(burst)).toBe(2);
+    expect(after.packets(burst)).toEqual([packetOf(3), packetOf(4)]);
+    fake.faults.send = false;
+    next.tx.transmit(after.burstOf(60), 0, 1);
+    next.tx.kick();
+    fake.tick();
+    expect([next.tx.reclaim(), fake.sent.length]).toEqual([0, 3]);
+    expect(after.rxCounters()).toEqual({ packets: 4, bytes: 240 });
+    expect(after.txCounters()).toMatchObject({ packets: 3, completed: 3 });
+    // It is still promiscuous once another filter is set, and what its registers counted goes on.
+    after.device.setPromiscuous(false);
+    expect(fake.peek(0x100) & 0x0400_0002).toBe(0x0400_0002);
+    expect(after.device.extraStats()).toMatchObject({ gprc: 4n });
+  });
+
+  test('is looked after by the later release: reset when it reports an error, told of when it goes', async () => {
+    const before = await start({ family });
+    before.makeRx();
+    const world = before.successor();
+    const rx = world.makeRx();
+    world.fake.events?.failed('DMA read at 0x70000000');
+    const burst = world.burst();
+    await until(() => {
+      rx.receive(burst);
+      world.fake.tick();
+      return world.device.extraStats().resets === 1n && world.device.link().status === 'up';
+    });
+    expect(world.device.handOver()).toBeDefined();
+    await world.device.teardown();
+  });
+
+  test('that has gone, or is being brought back, hands nothing over', async () => {
+    const broken = await start({ family });
+    broken.makeRx(); // whose worker does not step back
+    broken.fake.events?.failed('something');
+    expect(broken.device.handOver()).toBeUndefined();
+    const gone = await start({ family });
+    gone.fake.present = false;
+    expect(gone.device.handOver()).toBeUndefined();
+  });
+
   test('is left alone by a reset while a worker does not step back', async () => {
     const world = await start({ family });
     world.makeRx();
@@ -285,6 +350,7 @@ describe('The drivers', () => {
       ...{ name: 'e1000e', enumeratorClass: 'pci', ids: [{ vendor: 0x8086, device: 0x10d3 }] },
       devios: [{ name: 'devio-iommu' }, { name: 'devio-nommu' }],
     });
+    for (const driver of [e1000eDriver(), igbDriver()]) expect(() => checkDriver(driver)).not.toThrow();
     expect(igbDriver()).toMatchObject({ name: 'igb', ids: [{ vendor: 0x8086, device: 0x10c9 }] });
     const device = { address: '0000:01:00.0' } as Parameters<ReturnType<typeof igbDriver>['probe']>[0];
     for (const [family, driver] of [
