@@ -121,7 +121,8 @@ async function kernelPings(guest: Guest, cards: readonly string[]): Promise<void
   );
   const output = await guest.run(`${ends.join('')}
     ip netns exec ${cards[0]} ping -c 5 -i 0.2 -w 30 10.66.0.2`);
-  expect(output).toMatch(/ 5 received/);
+  // It waits for five answers, and may have sent more by then.
+  expect(output).toMatch(/ ([5-9]|\d\d+) received/);
 }
 
 /** Ends of QEMU that are its own fault: see the bug, and nothing that a guest may do should cause it. */
