@@ -18,7 +18,7 @@ export const MAX_SEGMENTS = 64;
  * without FCS. Whoever holds an offset owns the frame.
  *
  * A packet that does not fit one frame lies in several, its *segments*: consecutive entries, all but the last with
- * `MORE` (docs/adr/0010-segments.md). The first has an Ethernet header at least, each of the others a byte. A burst neither
+ * `MORE` (docs/adr/0013-segments.md). The first has an Ethernet header at least, each of the others a byte. A burst neither
  * begins nor ends inside a packet: `receive` delivers whole packets, `transmit` is offered whole ones. Only a port whose
  * longest packet does not fit one frame has them: to others each of their entries is `oversize`. Whatever frees, drops or
  * hands on frames goes entry by entry and need not know; whatever looks into packets does: `RxQueue.segments`.

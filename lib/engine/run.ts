@@ -152,7 +152,7 @@ export class Run extends EventEmitter<RunEvents> {
       return;
     }
     const uses = ({ rxPort, txPorts }: CrewJob) => rxPort === port || txPorts.includes(port);
-    await this.supervisor.exchange(port.name, this.crew.jobs.filter(uses), async () => {
+    await this.supervisor.drivers.run(port.name, this.crew.jobs.filter(uses), async () => {
       const offsets = [...port.queues.rx, ...port.queues.tx].flatMap((queue) => [...queue.held()]);
       const release = this.salvage.hold(offsets);
       let kept = false;
@@ -243,7 +243,7 @@ export class Run extends EventEmitter<RunEvents> {
 
   private async end(): Promise<RunResult> {
     clearInterval(this.watch);
-    if (this.supervisor.exchanged !== undefined) await this.supervisor.exchanged;
+    if (this.supervisor.drivers.pending !== undefined) await this.supervisor.drivers.pending;
     this.supervisor.stop();
     await drain(this.crew, this.means.settings.drainMs);
     await halt(this.crew);

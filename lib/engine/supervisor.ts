@@ -1,30 +1,21 @@
 /** Watches the workers of a run: hung ones are ended, failed ones and failed applications started again. Control half. */
 import { COMMAND } from '../../workers/control.ts';
-import type { AppName, JobPlan, Mail, Report } from '../../workers/plan.ts';
+import type { AppName, Mail, Report } from '../../workers/plan.ts';
 import { fromPlainError, LinecardError } from '../errors.ts';
 import { Backoff } from './backoff.ts';
 import type { Crew, CrewJob, Means } from './crew.ts';
 import { settleDeath } from './death.ts';
+import { type Answer, DETACH_MS, DriverExchange, GONE_MS } from './driver-exchange.ts';
 import { ended, gone, repeatedly, stuck, threw } from './failures.ts';
 import { Heartbeats } from './heartbeats.ts';
 import type { RunEvents } from './results.ts';
 import type { Salvage } from './salvage.ts';
 import type { Worker } from './worker.ts';
 
-/** Longest wait for a killed thread to end, in milliseconds. */
-const GONE_MS = 5000;
-/** How long a worker may take to let go of a port, in milliseconds. */
-const DETACH_MS = 1000;
 /** How often a replacement is tried again whose worker died meanwhile. */
 const ATTEMPTS = 3;
 
 type Tell = <E extends keyof RunEvents>(event: E, ...args: RunEvents[E]) => void;
-
-/** What the worker said, or that its thread ended before it could. */
-interface Answer {
-  readonly error?: Error | undefined;
-  readonly died?: true;
-}
 
 interface Asked {
   readonly worker: Worker;
@@ -51,9 +42,8 @@ export class Supervisor {
   /** The end of the queue of each job: its application is exchanged by one caller at a time. */
   private readonly turns = new Map<CrewJob, Promise<unknown>>();
   private readonly heartbeats: Heartbeats;
-  /** Ends with the last exchange of a driver that was asked for, and with the one that is under way. */
-  private exchanging: Promise<void> | undefined;
-  private underWay: Promise<void> | undefined;
+  /** Exchanges of drivers. */
+  readonly drivers: DriverExchange;
   private begun = false;
   private stopped = false;
   /** Why a worker died before all of them were up. */
@@ -66,6 +56,13 @@ export class Supervisor {
     this.crew = crew;
     this.salvage = salvage;
     this.tell = tell;
+    this.drivers = new DriverExchange({
+      crew,
+      ask: (worker, mail) => this.ask(worker, mail),
+      starting: (worker) => this.careOf(worker).starting,
+      inTurn: (job, action) => this.inTurn(job, action),
+      nextVersion: () => ++this.lastVersion,
+    });
     const { stallMs } = means.settings;
     this.heartbeats = new Heartbeats(() => crew().workers, stallMs, {
       hangs: (worker) => worker.kill('WORKER_STALLED', `its heartbeat has stood still for ${stallMs} ms`),
@@ -109,27 +106,6 @@ export class Supervisor {
       }
     }
     job.state = 'detached';
-  }
-
-  /**
-   * Has `jobs` leave the queues of `port`, calls `exchange`, which makes them anew, and has the jobs come back to them.
-   * Their applications are made again. Rejects as `exchange`.
-   */
-  exchange(port: string, jobs: readonly CrewJob[], exchange: () => Promise<void>): Promise<void> {
-    const before = this.exchanging ?? Promise.resolve();
-    const mine = before.then(() => this.alone(jobs, () => this.around(port, jobs, exchange)));
-    const over = mine
-      .catch(() => {})
-      .finally(() => {
-        if (this.exchanging === over) this.exchanging = undefined;
-      });
-    this.exchanging = over;
-    return mine;
-  }
-
-  /** Resolves when no driver is being exchanged; undefined when none is. */
-  get exchanged(): Promise<void> | undefined {
-    return this.exchanging;
   }
 
   /** A worker reports. */
@@ -177,59 +153,6 @@ export class Supervisor {
     this.tell('worker-failed', worker.id, error, retryMs);
   }
 
-  /** Keeps the applications of `jobs` from being exchanged during `action`. */
-  private alone(jobs: readonly CrewJob[], action: () => Promise<void>): Promise<void> {
-    const [first, ...rest] = jobs;
-    return first === undefined ? action() : this.inTurn(first, () => this.alone(rest, action));
-  }
-
-  private around(port: string, jobs: readonly CrewJob[], exchange: () => Promise<void>): Promise<void> {
-    const mine = this.onOthers(port, jobs, exchange);
-    const over = mine
-      .catch(() => {})
-      .finally(() => {
-        this.underWay = undefined;
-      });
-    this.underWay = over;
-    return mine;
-  }
-
-  private async onOthers(port: string, jobs: readonly CrewJob[], exchange: () => Promise<void>): Promise<void> {
-    const here = jobs.filter((job) => !job.leaving && job.state !== 'detached');
-    const workers = [...new Set(here.map(({ worker }) => worker))];
-    const left = await Promise.all(workers.map((worker) => this.park(port, worker, here)));
-    await exchange(); // if it rejects, the port goes away, and takes the jobs with it
-    const version = ++this.lastVersion; // an instance of the application per instance of its queues' code
-    for (const job of here) job.version = version;
-    const plans = new Map(here.map((job) => [job, this.crew().renew(job)]));
-    // Those that have died meanwhile are started on the new queues.
-    await Promise.all(workers.filter((_, i) => left[i]).map((worker) => this.attach(port, worker, plans)));
-  }
-
-  /** Resolves to whether `worker` has left the queues, to false when it does not run. */
-  private async park(port: string, worker: Worker, jobs: readonly CrewJob[]): Promise<boolean> {
-    await this.careOf(worker).starting;
-    if (!worker.hears) {
-      await worker.gone(GONE_MS);
-      return false;
-    }
-    const mine = jobs.filter((job) => job.worker === worker).map(({ index }) => index);
-    const answer = this.ask(worker, (id) => ({ type: 'park', id, port, jobs: mine }));
-    if (!(await worker.within(answer, DETACH_MS))) {
-      worker.kill('WORKER_STALLED', `it did not let go of a port within ${DETACH_MS} ms`);
-      await worker.gone(GONE_MS);
-    }
-    return (await answer).died !== true;
-  }
-
-  private async attach(port: string, worker: Worker, plans: ReadonlyMap<CrewJob, JobPlan>): Promise<void> {
-    const mine = [...plans].filter(([job]) => job.worker === worker);
-    const jobs = mine.map(([{ index, state }, plan]) => ({ job: index, plan, place: state === 'running' }));
-    const { error } = await this.ask(worker, (id) => ({ type: 'attach', id, port, jobs }));
-    if (error !== undefined)
-      worker.kill('WORKER_THREW', `its queues of port ${port} could not be made: ${error.message}`);
-  }
-
   private async change(job: CrewJob, next: { app: AppName; version: number }): Promise<Error | undefined> {
     const { worker } = job;
     const care = this.careOf(worker);
@@ -272,7 +195,7 @@ export class Supervisor {
 
   private async start(worker: Worker): Promise<Error | undefined> {
     try {
-      if (this.underWay !== undefined) await this.underWay; // it is about to change the worker's queues
+      if (this.drivers.underWay !== undefined) await this.drivers.underWay; // it is about to change the worker's queues
       await this.salvage.lookNow();
       if (this.stopped) return ended();
       await worker.start(this.crew().planOf(worker, true));

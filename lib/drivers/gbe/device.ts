@@ -55,7 +55,7 @@ export interface Handover {
 }
 
 /** The version goes up whenever `Handover`, a queue's block or its plan's data change. */
-export const HANDOVER = 'gbe-1';
+export const HANDOVER = 1;
 
 /** A port's device. Make it with `openGbe`. */
 export class GbeDevice implements PortDevice {

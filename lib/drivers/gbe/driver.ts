@@ -31,7 +31,7 @@ export function gbeDriver(name: string, device: number, make: (port: string, dev
       }
       return new Port(address, pci.memory, await openGbe(address, pci, controller));
     },
-    handover: `${name}: ${HANDOVER}`,
+    handover: `${name}-${HANDOVER}`,
     async succeed(_device, _devio, _index, state) {
       const handed = state as Handover;
       const { name: port, devio, mac, config } = handed;

@@ -5,6 +5,7 @@ import { e1000eDriver } from '../../../lib/drivers/e1000e/device.ts';
 import { BLOCK, openBlock } from '../../../lib/drivers/gbe/block.ts';
 import { Igb } from '../../../lib/drivers/igb/controller.ts';
 import { igbDriver } from '../../../lib/drivers/igb/device.ts';
+import { checkDriver } from '../../../lib/framework/validate.ts';
 import { FakeGbe } from '../../fakes/gbe.ts';
 import { type GbeOptions, GbeWorld, openFake, packetOf } from '../../fakes/gbe-world.ts';
 
@@ -349,6 +350,7 @@ describe('The drivers', () => {
       ...{ name: 'e1000e', enumeratorClass: 'pci', ids: [{ vendor: 0x8086, device: 0x10d3 }] },
       devios: [{ name: 'devio-iommu' }, { name: 'devio-nommu' }],
     });
+    for (const driver of [e1000eDriver(), igbDriver()]) expect(() => checkDriver(driver)).not.toThrow();
     expect(igbDriver()).toMatchObject({ name: 'igb', ids: [{ vendor: 0x8086, device: 0x10c9 }] });
     const device = { address: '0000:01:00.0' } as Parameters<ReturnType<typeof igbDriver>['probe']>[0];
     for (const [family, driver] of [
