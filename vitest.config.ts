@@ -9,7 +9,8 @@ const SYSTEM = 'test/system/**/*.test.ts';
 /** Tests that boot a virtual machine: `npm run test:vm`. */
 const VM = 'test/vm/**/*.test.ts';
 /** Tests that open files and pipes, map memory, or call the addon: what one leaves behind must not meet the next. */
-const OWN_PROCESS = 'test/{arena,bench,capture,devios,drivers,grant,native,netlink,uio,unix,vfio,vhost-user}/**/*.test.ts';
+const OWN_PROCESS =
+  'test/{arena,bench,capture,devios,drivers,grant,native,netlink,uio,unix,vfio,vhost-user}/**/*.test.ts';
 
 export default defineConfig({
   resolve: {
