@@ -1,9 +1,12 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { Framework } from '../../lib/framework/framework.ts';
 import { LOOK_MS } from '../../lib/pci/access.ts';
-import type { PciDevio } from '../../lib/pci/devio.ts';
+import { IOMMU_API, type PciDevio } from '../../lib/pci/devio.ts';
 import { codeOf, thrown } from '../fakes/errors.ts';
-import { sleep } from '../fakes/framework.ts';
-import { A, B, C, type IommuBackend, IommuWorld } from '../fakes/iommu-world.ts';
+import { FakeClass, FakeDriver, FakeEnumerator, sleep } from '../fakes/framework.ts';
+import { A, B, C, type IommuBackend, IommuWorld, PCI_API } from '../fakes/iommu-world.ts';
 import { sparse } from '../fakes/vfio-device.ts';
 
 const BACKENDS: readonly IommuBackend[] = ['vfio', 'iommufd'];
@@ -357,5 +360,39 @@ describe('The back ends of devio-iommu', () => {
     const why = `the IOMMU cannot keep it apart from ${C} (ixgbe) (group 7); bind each to vfio-pci or to no driver`;
     expect(answers(made, B)).toEqual(both(why));
     expect(thrown(() => made.open(B)).detail).toMatchObject({ errno: 'EPERM' });
+  });
+
+  /** What a framework says of function A, and what it was bound through; every driver there is takes what it gets. */
+  async function explained(made: IommuWorld) {
+    const framework = new Framework();
+    for (const provider of made.providers) framework.registerDevio(provider);
+    const { facts } = made.device(A);
+    const enumerator = new FakeEnumerator({ api: PCI_API });
+    enumerator.onStart = () => enumerator.plug(A, facts);
+    framework.registerClass(new FakeClass({ name: 'pci', enumerators: [enumerator] }));
+    framework.registerDriver(new FakeDriver({ name: 'card', enumeratorClass: 'pci', devios: [IOMMU_API] }));
+    await framework.start();
+    const { summary, attempts } = framework.explain(framework.devices()[0]!);
+    await framework.stop();
+    expect(made.vfio.kernel.opened).toEqual([]);
+    return { summary, tried: attempts.map(({ backend, stage, reason }) => `${backend} ${stage}: ${reason}`) };
+  }
+
+  it('are tried in order: explain tells which was taken, and why not the first', async () => {
+    const both = await explained(new IommuWorld('iommufd'));
+    expect(both.summary).toMatch(/is bound to card 1.0.0 through devio-iommu v1 \(vfio\)$/);
+    expect(both.tried).toHaveLength(1);
+    // A kernel without groups, or a user who was given the function's own file alone.
+    const alone = new IommuWorld('iommufd');
+    rmSync(join(alone.vfio.place.dev, 'vfio'));
+    const { summary, tried } = await explained(alone);
+    expect(summary).toMatch(/is bound to card 1.0.0 through devio-iommu v1 \(iommufd\)$/);
+    expect(tried[0]).toMatch(/^vfio open: .*vfio\/vfio: open failed with ENOENT/);
+    expect(tried[1]).toMatch(/^iommufd bound: /);
+    const neither = new IommuWorld('vfio');
+    neither.vfio.kernel.fault = (call) => (call.endsWith('/vfio/vfio') ? 'EACCES' : undefined);
+    const refused = await explained(neither);
+    expect(refused.summary).toMatch(/is not bound: driver card through devio-iommu v1 \(vfio\): .*chown USER/);
+    expect(refused.tried[1]).toMatch(/^iommufd usable: there is no .*modprobe iommufd/);
   });
 });
