@@ -8,6 +8,7 @@ import { Child, lastJson } from './child.ts';
 import { compile } from './compile.ts';
 import type { Ground } from './forwarders.ts';
 import { reserveHugepages } from './hugepages.ts';
+import { LATENCY_SEATS, type LatencyReport, runLatency } from './latency.ts';
 import { openLinecard } from './linecard.ts';
 import { type Placement, place, readMachine } from './machine.ts';
 import {
@@ -33,6 +34,7 @@ import { type Entry, judge, rotate, runRound, type SeriesByName } from './runner
 import { seatEntries } from './seats.ts';
 import { hasTestpmd, NULL_DEVICES, openJoinedTestpmd, openTestpmd, TESTPMD_HUGEPAGES } from './testpmd.ts';
 import {
+  LATENCY_SUBJECT,
   ROUND_TRIPS,
   type RoundTripTrial,
   SCHEDULES,
@@ -165,6 +167,25 @@ async function runTripTrials(
   return trials.map((trial) => judgeTrips(trial, series.get(trial)!));
 }
 
+/** The histograms, if they were asked for. */
+async function measureLatency(
+  { only, quick }: Options,
+  { rounds, latencyMs }: Schedule,
+  { place, hugepages, testpmd }: Setting,
+  signal: AbortSignal,
+): Promise<LatencyReport | undefined> {
+  if (!only.includes(LATENCY_SUBJECT) || signal.aborted) return undefined;
+  progress('latency at half load');
+  const schedule = { rounds, ms: latencyMs, capacityMs: quick ? 200 : 1000 };
+  return runLatency(
+    LATENCY_SEATS[quick ? 'quick' : 'full'],
+    schedule,
+    { place, burst: 32, hugepages },
+    testpmd,
+    signal,
+  );
+}
+
 /** Never called: without wires nobody opens. */
 const noClient: OpenClient = () => Promise.reject(new Error('no wires'));
 
@@ -213,7 +234,10 @@ async function measure(options: Options, signal: AbortSignal): Promise<Report> {
   const trials = selectTrials(options.only, options.quick);
   const trips = ROUND_TRIPS.filter(({ kind }) => options.only.includes(kind));
   const wired = trips.length > 0 || trials.some((t) => t.pipeline.wires === true);
-  const wanted = options.testpmd && hasTestpmd() && (wired || trials.some((t) => t.pipeline.testpmd));
+  const wanted =
+    options.testpmd &&
+    hasTestpmd() &&
+    (wired || options.only.includes(LATENCY_SUBJECT) || trials.some((t) => t.pipeline.testpmd));
   const hugepages = wanted ? reserveHugepages(TESTPMD_HUGEPAGES) : { available: false, release: () => {} };
   const machine = readMachine();
   const where = place(machine);
@@ -230,11 +254,13 @@ async function measure(options: Options, signal: AbortSignal): Promise<Report> {
     };
     const reports = await runTrials(trials, schedule, setting, signal);
     const roundTrips = await runTripTrials(trips, schedule, setting, signal);
+    const latency = await measureLatency(options, schedule, setting, signal);
     const pieces = signal.aborted ? [] : await timePieces(options.only, options.quick, setting.place);
     return {
       ...{ schema: 2, date: new Date().toISOString(), quick: options.quick, machine, schedule },
       ...{ trials: reports, roundTrips, pieces, targets: targetsOf(TARGETS, reports) },
-      faults: [...faultsOf(reports), ...roundTrips.flatMap((r) => r.faults)],
+      ...(latency === undefined ? {} : { latency }),
+      faults: [...faultsOf(reports), ...roundTrips.flatMap((r) => r.faults), ...(latency?.faults ?? [])],
     };
   } finally {
     if (typeof ground !== 'string') ground.wires.remove();

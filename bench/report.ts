@@ -1,4 +1,5 @@
 /** The report: one object for the JSON file, and its form as a table. Pure. */
+import type { LatencyReport } from './latency.ts';
 import { type Machine, machineLine } from './machine.ts';
 import type { RoundTripReport } from './round-trips.ts';
 import type { SeriesReport } from './runner.ts';
@@ -41,6 +42,8 @@ export interface Report {
   readonly schedule: Schedule;
   readonly trials: readonly TrialReport[];
   readonly roundTrips: readonly RoundTripReport[];
+  /** Absent when it was not asked for. */
+  readonly latency?: LatencyReport;
   readonly pieces: readonly PieceReport[];
   readonly targets: readonly TargetReport[];
   /** Everything that was broken, each with the trial's name. A run with faults has failed. */
@@ -182,6 +185,24 @@ function roundTripTable({ title, rows, absent }: RoundTripReport): string[] {
   return ['', `UDP round trips ${title}: µs, median [min-max]`, ...table, ...absent];
 }
 
+function latencyTable(latency: LatencyReport | undefined): string[] {
+  if (latency === undefined) return [];
+  const quantiles = ['p50', 'p99', 'p99.9', 'p99.99', 'worst'];
+  const headings = ['forwarder', 'end', 'rings', 'Mpps', 's', ...quantiles, 'ring full', 'lost', 'late', 'gc'];
+  const cells = latency.rows.map((r) => [
+    ...[r.name, r.seat.end, r.seat.rings, short((r.received / r.ns) * 1000), (r.ns / 1e9).toFixed(0)],
+    ...[r.p50, r.p99, r.p999, r.p9999, r.worst].map((ns) => short(ns / 1000)),
+    ...[r.full, r.sent - r.received, r.late].map(String),
+    r.collections === undefined ? '' : String(r.collections),
+  ]);
+  return [
+    '',
+    'there and back between two processes at half of what the slower forwarder can do: µs (late: never sent, the generator had no cpu)',
+    ...columns([headings, ...cells]),
+    ...latency.absent,
+  ];
+}
+
 function pieceTable(pieces: readonly PieceReport[]): string[] {
   if (pieces.length === 0) return [];
   const rows = pieces.map((p) => [p.name, short(p.ns.median), short(p.ns.min), short(p.ns.max), percent(p.ns.spread)]);
@@ -216,6 +237,7 @@ export function formatReport(r: Report): string[] {
     machineLine(r.machine),
     ...kinds.flatMap((kind) => pipelineTable(r.trials.filter((t) => t.kind === kind))),
     ...r.roundTrips.flatMap(roundTripTable),
+    ...latencyTable(r.latency),
     ...pieceTable(r.pieces),
     ...busyLines(r.trials),
     ...(r.targets.length === 0 ? [] : ['', ...r.targets.map(targetLine)]),

@@ -162,8 +162,16 @@ export const ROUND_TRIPS: readonly RoundTripTrial[] = [
   },
 ];
 
-/** Names that `--only` understands: the pipelines, the round trips, and the small pieces. */
-export const SUBJECTS = [...[...PIPELINES, ...ROUND_TRIPS].map((p) => p.kind), 'ring', 'frames'] as const;
+/** Name of the latency histograms at the ends of a vhost-user socket. */
+export const LATENCY_SUBJECT = 'virtio-latency';
+
+/** Names that `--only` understands: the pipelines, the round trips, the histograms, and the small pieces. */
+export const SUBJECTS = [
+  ...[...PIPELINES, ...ROUND_TRIPS].map((p) => p.kind),
+  LATENCY_SUBJECT,
+  'ring',
+  'frames',
+] as const;
 
 /** Returns the pipeline trials for the subjects `only`. */
 export function selectTrials(only: readonly string[], quick: boolean): Trial[] {
@@ -187,12 +195,14 @@ export interface Schedule {
   readonly warmUpMs: number;
   /** Milliseconds of asking per round, contestant and number of requests in flight. */
   readonly tripMs: number;
+  /** Milliseconds at half load per round and contestant. */
+  readonly latencyMs: number;
 }
 
 /** The schedule of an ordinary run, and of a smoke test. */
 export const SCHEDULES: { readonly full: Schedule; readonly quick: Schedule } = {
-  full: { rounds: 5, samples: 5, sampleMs: 150, warmUpMs: 400, tripMs: 800 },
-  quick: { rounds: 1, samples: 5, sampleMs: 100, warmUpMs: 400, tripMs: 300 },
+  full: { rounds: 5, samples: 5, sampleMs: 150, warmUpMs: 400, tripMs: 800, latencyMs: 6000 },
+  quick: { rounds: 1, samples: 5, sampleMs: 100, warmUpMs: 400, tripMs: 300, latencyMs: 500 },
 };
 
 /** What the project set out to reach; a run that falls short says by how much. */

@@ -10,6 +10,8 @@ const { l2fwd } = (await import(instance.href)) as { l2fwd: typeof L2fwd };
 export interface CirculateOptions {
   /** Frames that go round. */
   readonly frames: number;
+  /** Milliseconds until they are sent: a card's link takes its time to come up. At once if absent. */
+  readonly afterMs?: number;
 }
 
 /** Bytes of a packet without FCS: the least that Ethernet has (IEEE 802.3-2018 §3.2.8). */
@@ -17,11 +19,29 @@ const LENGTH = 60;
 
 /** Sends `options.frames` frames, and returns l2fwd's burst function. */
 export const circulate: App<CirculateOptions> = (context) => {
-  const { frames, tx, options } = context;
+  const { frames, tx, options, clock } = context;
+  const { afterMs = 0 } = options;
   const burst = frames.burst(options.frames);
-  burst.count = frames.allocate(burst, 0, options.frames);
-  burst.lengths.fill(LENGTH);
-  const sent = tx[0].transmit(burst, 0, burst.count);
-  frames.free(burst, sent, burst.count);
-  return l2fwd({ ...context, options: { macUpdating: true } });
+
+  function send(): void {
+    burst.count = frames.allocate(burst, 0, options.frames);
+    burst.lengths.fill(LENGTH);
+    const sent = tx[0].transmit(burst, 0, burst.count);
+    frames.free(burst, sent, burst.count);
+  }
+
+  const forward = l2fwd({ ...context, options: { macUpdating: true } });
+  if (afterMs === 0) {
+    send();
+    return forward;
+  }
+  const due = clock.now() + afterMs * 1e6;
+  let waiting = true;
+  return () => {
+    if (waiting && clock.now() >= due) {
+      waiting = false;
+      send();
+    }
+    return forward();
+  };
 };

@@ -1,13 +1,18 @@
 /** Drives the engine for a command: opens the ports, runs the jobs, shows the figures, stops in order. */
+import { loadNative } from '../../native/index.ts';
+import { Reloader } from '../control/reload.ts';
+import { ControlServer } from '../control/server.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { RunResult } from '../engine/results.ts';
 import type { EngineOptions, JobSpec } from '../engine/types.ts';
+import { KeeperLink } from '../keeper/link.ts';
+import { KEEPER_VARIABLE } from '../keeper/protocol.ts';
 import type { Pktio } from '../pktio/types.ts';
 import { type Display, makeDisplay } from './display.ts';
 import { EXIT } from './failure.ts';
 import { figures, type Subject } from './figures.ts';
 import { openPorts, type PortWish, portNotes, withEngine } from './ports.ts';
-import { Stopping, type StopReason } from './stopping.ts';
+import { isFailure, Stopping, type StopReason } from './stopping.ts';
 import { type Outcome, succeeded } from './summary.ts';
 import type { Terminal } from './terminal.ts';
 import { Troubles } from './troubles.ts';
@@ -26,6 +31,8 @@ export interface Work {
   readonly ports: readonly PortWish[];
   readonly jobs: readonly JobSpec[];
   readonly settle?: Settle;
+  /** Path at which it can be asked to reload drivers. */
+  readonly control?: string;
   /** `judge` if absent. */
   readonly judge?: (jobs: readonly JobSpec[], result: RunResult) => Verdict | undefined;
 }
@@ -43,27 +50,55 @@ export interface Pace {
 export async function drive(work: Work, pace: Pace, terminal: Terminal): Promise<number> {
   const display = makeDisplay(terminal, work.title, pace.json);
   const stopping = new Stopping(terminal);
+  let keeper: KeeperLink | undefined;
+  let control: ControlServer | undefined;
   try {
-    const done = await withEngine(work.engine, async (engine) => {
-      const troubles = new Troubles(display, stopping);
+    keeper = keeperOf(terminal);
+    const troubles = new Troubles(display, stopping);
+    if (keeper !== undefined) troubles.watchKeeper(keeper);
+    const done = await withEngine({ ...work.engine, ...(keeper === undefined ? {} : { keeper }) }, async (engine) => {
       const ports = await openPorts(engine, work.ports);
       troubles.watchPorts(ports);
+      control = work.control === undefined ? undefined : controlAt(work.control, engine, display);
       // Before anything is started: asked to stop already.
-      if (stopping.first !== undefined) return stopping.first !== 'port-failed';
+      if (stopping.first !== undefined) return !isFailure(stopping.first);
       const jobs = withNames(
         work,
         ports.map((port) => port.name),
       );
       const outcome = await run(engine, { work: { ...work, jobs }, pace, display, stopping, troubles });
-      if (outcome === undefined) return stopping.first !== 'port-failed';
+      if (outcome === undefined) return !isFailure(stopping.first);
       troubles.tellRest(outcome.result);
       display.summary(outcome);
       return succeeded(outcome);
     });
     return done ? EXIT.ok : EXIT.failed;
   } finally {
+    control?.close();
+    keeper?.close();
     stopping.dispose();
   }
+}
+
+/** The way to the process that supervises this one, if one does. */
+function keeperOf({ env }: Terminal): KeeperLink | undefined {
+  const fd = env[KEEPER_VARIABLE];
+  return fd === undefined || fd === '' ? undefined : new KeeperLink(loadNative(), Number(fd));
+}
+
+/** Listens for reloads. */
+function controlAt(path: string, engine: Engine, display: Display): ControlServer {
+  const reloader = new Reloader(engine);
+  return new ControlServer(loadNative(), path, {
+    async answer(request) {
+      const done = await reloader.reload(request);
+      display.happened('driver-replaced', done.driver, `driver ${done.driver}: ${done.before} → ${done.version}`);
+      return done;
+    },
+    refused: ({ pid, uid }, why) =>
+      display.happened('control-refused', pid, `control socket: turned away process ${pid} of uid ${uid}: ${why}`),
+    failed: (error) => display.happened('control-failed', '', '', error),
+  });
 }
 
 /** The jobs with the names that the ports have: those that were typed may have options. */

@@ -67,8 +67,10 @@ export function addPaceOptions(command: Command, time = 0): Command {
     .option('-j, --json', 'one JSON object per period and line, the summary last');
 }
 
+const MODE_HELP = 'busy: never sleep; adaptive: sleep when idle; interrupt: sleep at once (default: adaptive)';
+
 /** Adds the engine's options. Ranges are the engine's to check: it says what would do. */
-export function addEngineOptions(command: Command): Command {
+export function addEngineOptions(command: Command, modeHelp = MODE_HELP): Command {
   const any = { min: 0, max: Number.MAX_SAFE_INTEGER };
   return command
     .optionsGroup('Engine:')
@@ -78,12 +80,7 @@ export function addEngineOptions(command: Command): Command {
         'cpus for the workers, such as 0,2-3; default: all that the process may use',
       ).argParser(cpuList('--cpus')),
     )
-    .addOption(
-      new Option(
-        '--mode <mode>',
-        'busy: never sleep; adaptive: sleep when idle; interrupt: sleep at once (default: adaptive)',
-      ).argParser(oneOf('--mode', ['busy', 'adaptive', 'interrupt'])),
-    )
+    .addOption(new Option('--mode <mode>', modeHelp).argParser(oneOf('--mode', ['busy', 'adaptive', 'interrupt'])))
     .addOption(
       new Option(
         '--idle-us <us>',

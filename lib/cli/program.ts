@@ -10,8 +10,11 @@ import { genCommand } from './commands/gen.ts';
 import { grantCommand } from './commands/grant.ts';
 import { l2fwdCommand } from './commands/l2fwd.ts';
 import { planCommand } from './commands/plan.ts';
+import { reloadCommand } from './commands/reload.ts';
+import { selftestCommand } from './commands/selftest.ts';
 import { sinkCommand } from './commands/sink.ts';
 import { statusCommand } from './commands/status.ts';
+import { superviseCommand } from './commands/supervise.ts';
 import { EXIT, errorJson, errorText, exitCodeOf, usageError } from './failure.ts';
 import { EXIT_CODES_HELP } from './help.ts';
 import type { Terminal } from './terminal.ts';
@@ -65,10 +68,13 @@ function makeProgram(terminal: Terminal, action: Action): Command {
     genCommand,
     sinkCommand,
     planCommand,
+    selftestCommand,
     statusCommand,
     grantCommand,
     bindCommand,
     unbindCommand,
+    superviseCommand,
+    reloadCommand,
     doctorCommand,
   ]) {
     program.addCommand(make(action));

@@ -3,7 +3,11 @@ import { constants } from 'node:os';
 import type { Terminal } from './terminal.ts';
 
 /** Why a run ended. `sources` means by itself: nothing could bring another packet. */
-export type StopReason = 'time' | 'signal' | 'sources' | 'port-failed' | 'output-closed';
+export type StopReason = 'time' | 'signal' | 'sources' | 'port-failed' | 'output-closed' | 'keeper-lost';
+
+/** Whether that is no good end. */
+export const isFailure = (reason: StopReason | undefined): boolean =>
+  reason === 'port-failed' || reason === 'keeper-lost';
 
 /** Waits for the first reason. Signals are heard from its making to `dispose`; a second one ends the process at once. */
 export class Stopping {

@@ -6,7 +6,7 @@ import { type Figures, figures, nonZero, type Subject, sumCounters } from './fig
 import type { Json } from './json.ts';
 import { figuresJson } from './period.ts';
 import { applicationLines, heading, portLines } from './screen.ts';
-import type { StopReason } from './stopping.ts';
+import { isFailure, type StopReason } from './stopping.ts';
 import { count, percent, plural } from './text.ts';
 import type { Verdict } from './verdict.ts';
 
@@ -26,11 +26,12 @@ const REASONS: Readonly<Record<StopReason, string>> = {
   sources: 'all sources have ended',
   'port-failed': 'a port failed',
   'output-closed': 'nobody reads the output',
+  'keeper-lost': 'the supervising process has gone',
 };
 
-/** True when the books balance, nothing failed, and the verdict is good. */
-export function succeeded({ result, verdict }: Outcome): boolean {
-  return result.ledger.balanced && result.errors.length === 0 && verdict?.ok !== false;
+/** True when the books balance, nothing failed (the supervising process neither), and the verdict is good. */
+export function succeeded({ reason, result, verdict }: Outcome): boolean {
+  return !isFailure(reason) && result.ledger.balanced && result.errors.length === 0 && verdict?.ok !== false;
 }
 
 const figuresOf = ({ subject, result, kernel }: Outcome): Figures =>

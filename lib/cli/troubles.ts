@@ -1,6 +1,9 @@
 /** What goes wrong while a run goes on: told once, when it happens. Asks for the end when a port can go on no more. */
+
 import type { RunEvents, RunResult } from '../engine/results.ts';
 import type { Run } from '../engine/run.ts';
+import { DevioError } from '../errors.ts';
+import type { Keeper } from '../pci/keeper.ts';
 import type { LinkInfo, Pktio } from '../pktio/types.ts';
 import type { Display } from './display.ts';
 import type { Stopping } from './stopping.ts';
@@ -27,6 +30,15 @@ export class Troubles {
         if (ports.every(({ state }) => state === 'started')) this.linkChanged(port.name, link);
       });
     }
+  }
+
+  /** Without it, nobody would stop the cards if this process died. */
+  watchKeeper(keeper: Pick<Keeper, 'onLost'>): void {
+    keeper.onLost((why) => {
+      const text = { what: 'supervising process', why, fix: 'start the command again, with linecard supervise' };
+      this.tell('keeper-lost', '', new DevioError('KEEPER_LOST', text));
+      this.stopping.request('keeper-lost');
+    });
   }
 
   /** What becomes of jobs and workers. */

@@ -80,18 +80,15 @@ export function cpuList(name: string): (text: string) => readonly number[] {
   };
 }
 
-/** `MODULE#EXPORT`, or only a module. */
-export function appName(name: string): (text: string) => { readonly module: string; readonly export?: string } {
+/** A module and its export: `./app.js#name`, or `./app.js` for its default export. `what` is told when it is wrong. */
+export function moduleName(what: string): (text: string) => { readonly module: string; readonly export?: string } {
   return (text) => {
     const hash = text.lastIndexOf('#');
     const module = hash < 0 ? text : text.slice(0, hash);
     const exported = hash < 0 ? undefined : text.slice(hash + 1);
     if (module === '' || exported === '') {
-      throw usageError(
-        `option ${name}`,
-        `"${text}" names no application`,
-        'write it as ./app.js#name, or ./app.js for its default export',
-      );
+      const why = `"${text}" names no module and export`;
+      throw usageError(what, why, 'write it as ./file.js#name, or ./file.js for its default export');
     }
     return exported === undefined ? { module } : { module, export: exported };
   };

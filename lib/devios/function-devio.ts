@@ -7,6 +7,7 @@ import { Registers } from '../layout.ts';
 import type { FunctionAccess, InterruptSource } from '../pci/access.ts';
 import { COMMAND, changeCommand, HEADER, isGone } from '../pci/config-space.ts';
 import type { BarWindow, InterruptKind, Interrupts, PciDevio, PciEvents, PciView, PciWishes } from '../pci/devio.ts';
+import type { Keeper } from '../pci/keeper.ts';
 import type { FaultLog } from '../vfio/faults.ts';
 import { around, tableOf } from '../vfio/msix.ts';
 import { doAll } from './do-all.ts';
@@ -39,6 +40,8 @@ export interface FunctionParts {
   readonly deviceMemory: DeviceMemory;
   /** Where the IOMMU's faults are to be found, if they are. Not the devio's own. */
   readonly faults?: FaultLog | undefined;
+  /** Who stops the function when this process dies. Not the devio's own. */
+  readonly keeper?: Keeper | undefined;
   /** Lets go of group and container, when all else has been closed. */
   readonly leave: () => void;
 }
@@ -73,6 +76,9 @@ export class FunctionDevio implements PciDevio {
   private gone: string | undefined;
   /** See `duplicateAbove`; -1 when there is none. */
   private lastFile = -1;
+  /** It may use memory. */
+  private busMaster = false;
+  private closing: void | Promise<void> = undefined;
   private closed = false;
 
   /** Enables memory space, and has bus master off. Throws `DEVICE_LOST`, `VFIO_DEVICE`; the parts are the caller's then. */
@@ -120,7 +126,8 @@ export class FunctionDevio implements PciDevio {
   }
 
   setBusMaster(on: boolean): void {
-    if (on && !this.parts.deviceMemory.pinned) this.stopFirst();
+    if (on) this.secure();
+    this.busMaster = on;
     this.changeCommand(on ? COMMAND.busMaster : 0, on ? 0 : COMMAND.busMaster);
   }
 
@@ -133,6 +140,13 @@ export class FunctionDevio implements PciDevio {
   }
 
   /** From now on: when this process ends, the device is stopped before its memory goes. */
+  private secure(): void {
+    const { arena, backend, device, deviceMemory, keeper } = this.parts;
+    const { address, fd, configFile } = device;
+    keeper?.keep({ address, backend, fd, configFile }, arena.mapped());
+    if (!deviceMemory.pinned) this.stopFirst();
+  }
+
   private stopFirst(): void {
     const { arena, device } = this.parts;
     const before = this.lastFile;
@@ -171,7 +185,16 @@ export class FunctionDevio implements PciDevio {
   }
 
   allocateShared(bytes: number, align: number): number {
-    return this.parts.deviceMemory.allocate(bytes, align);
+    const { deviceMemory } = this.parts;
+    const offset = deviceMemory.allocate(bytes, align);
+    try {
+      // It may be new memory, which the device reaches as soon as it is told of it.
+      if (this.busMaster) this.secure();
+      return offset;
+    } catch (error) {
+      deviceMemory.free(offset);
+      throw error;
+    }
   }
 
   freeShared(offset: number): void {
@@ -220,10 +243,10 @@ export class FunctionDevio implements PciDevio {
     return this.gone === undefined && this.parts.device.absence() === undefined;
   }
 
-  close(): void {
-    if (this.closed) return;
+  close(): void | Promise<void> {
+    if (this.closed) return this.closing;
     this.closed = true;
-    const { arena, device, deviceMemory, leave, view } = this.parts;
+    const { arena, device, deviceMemory, keeper, leave, view } = this.parts;
     const present = this.isHere() && !isGone(this.config);
     doAll([
       () => this.interrupts.disable(),
@@ -241,7 +264,12 @@ export class FunctionDevio implements PciDevio {
       () => device.close(),
       leave,
       ...[...this.offsets].map((offset) => () => arena.free(offset)),
+      () => {
+        // Until the keeper has closed it, too, nobody can open it again.
+        this.closing = keeper?.release(this.address, arena.mapped());
+      },
       () => view.unwant(this.address),
     ]);
+    return this.closing;
   }
 }

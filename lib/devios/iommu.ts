@@ -6,6 +6,7 @@ import type { Arena } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
 import { type Api, type Device, type DevioProvider, FRAMEWORK_API } from '../framework/types.ts';
 import { IOMMU_API, type PciView } from '../pci/devio.ts';
+import type { Keeper } from '../pci/keeper.ts';
 import type { AddressSpace } from '../vfio/addresses.ts';
 import { Container, type VfioPlace } from '../vfio/container.ts';
 import { VfioDevice } from '../vfio/device.ts';
@@ -44,12 +45,13 @@ interface Backend {
   makeSpace(): AddressSpace;
 }
 
-/** Makes the providers, in order of preference. `place` is for tests. */
+/** Makes the providers, in order of preference. `keeper` stops functions when this process dies; `place` is for tests. */
 export function iommuDevios(
   arena: Arena,
   frames: FramePool,
   view: PciView,
   enumeratorApi: Api,
+  keeper?: Keeper,
   place: IommufdPlace = { ...vfioPlace(arena), iommu: '/dev/iommu' },
 ): DevioProvider[] {
   const { kernel, sysfs } = place;
@@ -76,7 +78,19 @@ export function iommuDevios(
           const device = new VfioDevice(kernel, fd, address);
           const deviceMemory = new MappedMemory(arena, taken);
           const { api, name } = { api: IOMMU_API, name: backend.name };
-          const parts = { api, backend: name, arena, frames, view, wishes, device, deviceMemory, faults, leave };
+          const parts = {
+            api,
+            backend: name,
+            arena,
+            frames,
+            view,
+            wishes,
+            device,
+            deviceMemory,
+            faults,
+            keeper,
+            leave,
+          };
           return new FunctionDevio(parts);
         } catch (error) {
           doAllQuietly(undo);

@@ -7,6 +7,7 @@ import type { FramePool } from '../arena/frame-pool.ts';
 import { type Api, type Device, type DevioProvider, FRAMEWORK_API } from '../framework/types.ts';
 import type { FunctionAccess } from '../pci/access.ts';
 import { NOMMU_API, type PciView } from '../pci/devio.ts';
+import type { Keeper } from '../pci/keeper.ts';
 import { ownPagemap, type Pagemap, PhysicalMemory } from '../pci/physical.ts';
 import { UIO_DRIVER, UioFunction } from '../uio/function.ts';
 import { Container, type VfioPlace } from '../vfio/container.ts';
@@ -109,12 +110,13 @@ function refusal(device: Device, frames: FramePool, view: PciView, sysfs: string
   return 'frames are in ordinary pages, whose physical addresses change; use huge pages: --hugepages need';
 }
 
-/** Makes the providers, in order of preference. `place` is for tests. */
+/** Makes the providers, in order of preference. `keeper` stops functions when this process dies; `place` is for tests. */
 export function nommuDevios(
   arena: Arena,
   frames: FramePool,
   view: PciView,
   enumeratorApi: Api,
+  keeper?: Keeper,
   place: NommuPlace = nommuPlace(arena),
 ): DevioProvider[] {
   // User-space addresses end below 2^47: the remainder is the address.
@@ -151,6 +153,7 @@ export function nommuDevios(
           wishes,
           device: opened,
           deviceMemory,
+          keeper,
           leave,
         });
       } catch (error) {

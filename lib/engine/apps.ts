@@ -9,7 +9,7 @@ import { checkApp } from './specs.ts';
 import type { AppSpec } from './types.ts';
 
 /** Applications that linecard brings. */
-export const BUILT_IN_APPS = ['l2fwd', 'gen', 'sink', 'udp-echo'] as const;
+export const BUILT_IN_APPS = ['l2fwd', 'gen', 'sink', 'ping', 'udp-echo'] as const;
 
 const isBuiltIn = (name: string): boolean => (BUILT_IN_APPS as readonly string[]).includes(name);
 

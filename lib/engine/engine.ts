@@ -79,7 +79,8 @@ export class Engine {
     const onQuiesce = (device: Device) => this.quiesce(device);
     const onReplace = (device: Device, exchange: () => Promise<boolean>) => this.exchange(device, exchange);
     this.framework = new Framework({ onQuiesce, onReplace, unbindDeadlineMs: UNBIND_MS });
-    const { arena } = means;
+    const { arena, settings } = means;
+    const { keeper } = settings;
     const pcap = pcapDriver({ flock: (fd, shared) => arena.native.flock(fd, shared) });
     const netdevs = new NetdevTable(arena.native);
     const functions = new PciTable({ native: arena.native });
@@ -89,7 +90,8 @@ export class Engine {
       this.framework.registerDevio(memoryDevio(arena, api));
     this.framework.registerDevio(xskDevio(arena, means.frames, netdevs, NETDEV_ENUMERATOR_API));
     for (const make of [iommuDevios, nommuDevios])
-      for (const devio of make(arena, means.frames, functions, PCI_ENUMERATOR_API)) this.framework.registerDevio(devio);
+      for (const devio of make(arena, means.frames, functions, PCI_ENUMERATOR_API, keeper))
+        this.framework.registerDevio(devio);
     for (const make of [vhostUserDevio, vhostDevio])
       this.framework.registerDevio(make(arena, means.frames, SOCKET_ENUMERATOR_API));
     const plain = [

@@ -10,7 +10,14 @@ import { inTime } from './until.ts';
 /** Longest that a port may take to flush, and to stop, in milliseconds. */
 const PORT_MS = 10_000;
 
-type OnError = (port: string, error: Error, fatal: boolean) => void;
+/** Who is told what happens to ports. */
+export interface PortWatcher {
+  error(port: string, error: Error, fatal: boolean): void;
+  /** A port wants its workers to look at its queues. */
+  wake(): void;
+  /** The queues of `port` are to be made anew. */
+  stuck(port: Pktio, why: Error): void;
+}
 
 interface Entry {
   readonly port: Pktio;
@@ -22,13 +29,10 @@ interface Entry {
 /** The ports of one run. */
 export class RunPorts {
   private readonly entries = new Map<string, Entry>();
-  private readonly onError: OnError;
-  private readonly onWake: () => void;
+  private readonly watcher: PortWatcher;
 
-  /** `onWake`: a port wants its workers to look at its queues. */
-  constructor(onError: OnError, onWake: () => void) {
-    this.onError = onError;
-    this.onWake = onWake;
+  constructor(watcher: PortWatcher) {
+    this.watcher = watcher;
   }
 
   /**
@@ -41,9 +45,13 @@ export class RunPorts {
     const wanted = Math.max(txQueues, port.capability.txQueues.min);
     if (wanted !== port.config.txQueues) port.configure({ txQueues: wanted });
     await port.start();
-    const listener = (error: Error, fatal: boolean) => this.onError(name, error, fatal);
-    port.on('error', listener).on('wake', this.onWake);
-    this.entries.set(name, { port, forget: () => port.off('error', listener).off('wake', this.onWake) });
+    const { watcher } = this;
+    const onError = (error: Error, fatal: boolean) => watcher.error(name, error, fatal);
+    const onWake = () => watcher.wake();
+    const onStuck = (why: Error) => watcher.stuck(port, why);
+    port.on('error', onError).on('wake', onWake).on('stuck', onStuck);
+    const forget = () => port.off('error', onError).off('wake', onWake).off('stuck', onStuck);
+    this.entries.set(name, { port, forget });
   }
 
   /** Those that have not left. */
@@ -103,7 +111,7 @@ export class RunPorts {
         fix: 'see what its device waits for',
       });
     } catch (error) {
-      this.onError(port.name, error as Error, true);
+      this.watcher.error(port.name, error as Error, true);
     }
   }
 }

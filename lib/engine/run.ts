@@ -51,12 +51,13 @@ export class Run extends EventEmitter<RunEvents> {
     this.means = means;
     this.assignment = assignment;
     const crew = () => this.crew;
-    this.ports = new RunPorts(
-      (port, error, fatal) => this.tell('port-error', port, error, fatal),
-      () => {
+    this.ports = new RunPorts({
+      error: (port, error, fatal) => this.tell('port-error', port, error, fatal),
+      wake: () => {
         for (const worker of this.crew.workers) worker.wake();
       },
-    );
+      stuck: (port, why) => void this.renew(port, why),
+    });
     this.standstill = new Standstill(() => this.crew.workers);
     this.salvage = new Salvage(means, crew, this.ports, this.standstill);
     this.supervisor = new Supervisor(means, crew, this.salvage, (event, ...args) => this.tell(event, ...args));
@@ -166,6 +167,21 @@ export class Run extends EventEmitter<RunEvents> {
         if (!kept) this.salvage.leave(undefined, offsets);
       }
     });
+  }
+
+  /** The queues of `port` carry nothing any more: they are made anew, or the port is of no use. */
+  private async renew(port: Pktio, why: Error): Promise<void> {
+    this.tell('port-error', port.name, why, port.renew === undefined);
+    if (port.renew === undefined) return;
+    try {
+      await this.exchange(port, async () => {
+        // It may have been stopped or closed while the workers were on their way out.
+        if (port.state === 'started') await port.renew?.();
+        return false;
+      });
+    } catch (error) {
+      this.tell('port-error', port.name, error as Error, true);
+    }
   }
 
   /** Stops in order: sources, what is under way, workers, ports. Idempotent; resolves to the final figures. */

@@ -2,9 +2,10 @@
 import { PlanError } from '../errors.ts';
 import type { EngineOptions } from './types.ts';
 
-/** Options with nothing absent but the choice of cpus. */
-export type EngineSettings = Required<Omit<EngineOptions, 'cpus' | 'arenaBytes'>> &
-  Pick<EngineOptions, 'cpus' | 'arenaBytes'>;
+type Optional = 'cpus' | 'arenaBytes' | 'keeper';
+
+/** Options with nothing absent that has a default. */
+export type EngineSettings = Required<Omit<EngineOptions, Optional>> & Pick<EngineOptions, Optional>;
 
 const DEFAULTS: EngineSettings = {
   frames: 16_384,
@@ -22,7 +23,7 @@ const DEFAULTS: EngineSettings = {
   debugFrames: false,
 };
 
-const KNOWN = [...Object.keys(DEFAULTS), 'cpus', 'arenaBytes'];
+const KNOWN = [...Object.keys(DEFAULTS), 'keeper', 'cpus', 'arenaBytes'];
 const RANGES = {
   idleUs: [0, 1_000_000],
   burst: [1, 512],

@@ -2,6 +2,7 @@
 
 import type { PollMode } from '../../workers/plan.ts';
 import type { FramePoolOptions } from '../arena/frame-pool.ts';
+import type { Keeper } from '../pci/keeper.ts';
 
 export type { PollMode } from '../../workers/plan.ts';
 
@@ -9,6 +10,8 @@ export type { PollMode } from '../../workers/plan.ts';
 export interface EngineOptions extends FramePoolOptions {
   /** Address space to reserve, in bytes: 4 GiB if absent. */
   readonly arenaBytes?: number;
+  /** Another process that stops PCI functions when this one dies: `linecard supervise` is one. It stays the caller's. */
+  readonly keeper?: Keeper;
   /** The cpus for workers, in order. If absent: those that the process may use, isolated ones first. */
   readonly cpus?: readonly number[];
   /** `adaptive` if absent. */

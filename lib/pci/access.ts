@@ -36,6 +36,8 @@ export interface FunctionAccess {
   /** The file with whose last duplicate the kernel forbids the function to use memory. */
   readonly fd: number;
   readonly config: ConfigSpace;
+  /** The file that configuration space is in, and where it begins there. */
+  readonly configFile: { readonly fd: number; readonly position: number };
   /** Whether the kernel has a way to reset it. */
   readonly resettable: boolean;
   /** What there is of BAR `number`; no bytes when there is none, no areas when it cannot be mapped. */

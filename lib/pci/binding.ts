@@ -176,7 +176,7 @@ export class Binder {
     removeRecord(this.folder, address);
   }
 
-  /** An interface may come back under another name: one function, the same order. */
+  /** An interface that had been renamed comes back under the kernel's name for it: one function, the same order. */
   private async restoreNetifs(address: string, before: readonly Netif[]): Promise<void> {
     if (before.length === 0) return;
     const here = () => this.kernel.read(address)?.netifs ?? [];
@@ -185,7 +185,7 @@ export class Binder {
     }
     for (const [i, now] of here().entries()) {
       const was = before.find(({ name }) => name === now.name) ?? before[i];
-      if (was === undefined || (was.mac === now.mac && was.up === now.up)) continue;
+      if (was === undefined || (was.name === now.name && was.mac === now.mac && was.up === now.up)) continue;
       this.kernel.setNetif(now.name, was);
     }
   }

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, existsSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Native } from '../../native/index.ts';
-import { setInterface } from '../netlink/interface.ts';
+import { type InterfaceState, setInterface } from '../netlink/interface.ts';
 import { Netdevs } from '../netlink/netdevs.ts';
 import { errnoName } from '../system-error.ts';
 import { type PciFunction, readFunction, readFunctions } from './device.ts';
@@ -29,8 +29,8 @@ export interface BinderKernel {
   loadModule(name: string, options?: string): string | undefined;
   /** How interfaces are used, by name. */
   uses(names: readonly string[]): Promise<ReadonlyMap<string, NetifUse>>;
-  /** Sets address and state of an interface. Throws `INTERFACE`. */
-  setNetif(name: string, state: { readonly mac: string; readonly up: boolean }): void;
+  /** Sets name, address and state of the interface `now`. Throws `INTERFACE`. */
+  setNetif(now: string, state: InterfaceState): void;
 }
 
 /** The kernel that runs. */
@@ -48,7 +48,7 @@ export function binderKernel(native: Native, sysfs = '/sys'): BinderKernel {
       return error?.message ?? stderr.trim();
     },
     uses: (names) => usesOf(native, names),
-    setNetif: (name, state) => setInterface(native, name, state),
+    setNetif: (now, state) => setInterface(native, now, state),
   };
 }
 

@@ -19,7 +19,7 @@ import type {
   Succession,
 } from './types.ts';
 
-type PortEventMap = { link: [LinkInfo]; error: [Error, boolean]; wake: [] };
+type PortEventMap = { link: [LinkInfo]; error: [Error, boolean]; wake: []; stuck: [Error] };
 
 /** Counters of queues, by number. */
 interface QueueCounters {
@@ -75,6 +75,7 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
       link: (link) => sink.port?.tell('link', link),
       error: (error, fatal) => sink.port?.tell('error', error, fatal),
       wake: () => sink.port?.tell('wake'),
+      stuck: (why) => sink.port?.tell('stuck', why),
       settings: (changed) => sink.port?.note(changed),
     });
   }
@@ -185,6 +186,24 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
     if (failed !== undefined) throw failed.error;
   }
 
+  async renew(): Promise<void> {
+    this.require('renew the queues of', 'started');
+    this.current = 'stopping';
+    await this.track(this.renewQueues());
+  }
+
+  private async renewQueues(): Promise<void> {
+    await this.tearDown();
+    await this.setUpAfter(this.last);
+  }
+
+  /** The next queues go on counting where the last ones have left off. */
+  private async setUpAfter(last: QueueCounters): Promise<void> {
+    this.current = 'starting';
+    await this.setUp();
+    this.made = { rx: this.made.rx.map(after(last.rx)), tx: this.made.tx.map(after(last.tx)) };
+  }
+
   async succeed(by: Succession): Promise<boolean> {
     this.require('exchange the driver of', 'stopped', 'started');
     const { device } = this;
@@ -215,10 +234,7 @@ export class Port extends EventEmitter<PortEventMap> implements Pktio {
       ([key, value]) => this.device.defaults[key as keyof PortConfig] !== value,
     );
     this.settings = checkSettings(this.name, this.capability, this.device.defaults, Object.fromEntries(wanted));
-    if (!started) return;
-    this.current = 'starting';
-    await this.setUp();
-    this.made = { rx: this.made.rx.map(after(last.rx)), tx: this.made.tx.map(after(last.tx)) };
+    if (started) await this.setUpAfter(last);
   }
 
   private async successor(made: Promise<Pktio>): Promise<Port> {

@@ -135,6 +135,11 @@ export interface PortEvents {
   error(error: Error, fatal: boolean): void;
   /** Has the workers that run the port's queues look at once, also when they sleep: a gate of a queue has changed. */
   wake(): void;
+  /**
+   * The device is there, but its queues are of no use any more, which `why` tells: whoever runs them has the workers leave,
+   * and `Pktio.renew` makes them anew.
+   */
+  stuck(why: Error): void;
   /** The device has changed by itself: these are its settings from the next start on. */
   settings?(changed: Partial<PortConfig>): void;
 }
@@ -194,16 +199,25 @@ export interface Pktio {
    * no use: close it.
    */
   succeed?(by: Succession): Promise<boolean>;
+  /**
+   * Makes the queues of a started port anew, with the same settings. The workers have left them; what was in their rings is
+   * counted as `stopped`, and counters go on. After a rejection the port is stopped. Throws `WRONG_STATE`.
+   */
+  renew?(): Promise<void>;
   /** The link has changed. */
   on(event: 'link', listener: (link: LinkInfo) => void): this;
   /** Something failed; `fatal` has taken the port down. */
   on(event: 'error', listener: (error: Error, fatal: boolean) => void): this;
   /** The port's workers should look at its queues: the engine wakes them. */
   on(event: 'wake', listener: () => void): this;
+  /** The port's queues carry nothing any more, but `renew` helps. */
+  on(event: 'stuck', listener: (why: Error) => void): this;
   /** Takes a listener back. */
   off(event: 'link', listener: (link: LinkInfo) => void): this;
   /** Takes a listener back. */
   off(event: 'error', listener: (error: Error, fatal: boolean) => void): this;
   /** Takes a listener back. */
   off(event: 'wake', listener: () => void): this;
+  /** Takes a listener back. */
+  off(event: 'stuck', listener: (why: Error) => void): this;
 }

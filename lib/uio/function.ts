@@ -110,6 +110,7 @@ export class UioFunction implements FunctionAccess {
   readonly address: string;
   readonly config: ConfigSpace;
   readonly configFd: number;
+  readonly configFile: FunctionAccess['configFile'];
   /** The device file: readable after an interrupt; when it is closed, the kernel clears bus master. */
   readonly fd: number;
   readonly resettable: boolean;
@@ -117,15 +118,19 @@ export class UioFunction implements FunctionAccess {
   private readonly folder: string;
   private readonly fds: number[] = [];
 
-  /** Throws `UIO_OPEN`, `UIO_BUSY`. */
-  constructor(place: UioPlace, address: string) {
+  /**
+   * Opens it, or takes over the files of one that is open, its lock with them. Throws `UIO_OPEN`, `UIO_BUSY`; the files are
+   * closed then.
+   */
+  constructor(place: UioPlace, address: string, files?: { readonly fd: number; readonly configFd: number }) {
     this.place = place;
     this.address = address;
     this.folder = join(place.sysfs, 'bus/pci/devices', address);
     try {
-      this.configFd = this.keep(openFile(join(this.folder, 'config')));
-      this.lock();
-      this.fd = this.keep(openFile(join(place.dev, uioName(this.folder, address))));
+      this.configFd = this.keep(files?.configFd ?? openFile(join(this.folder, 'config')));
+      if (files === undefined) this.lock();
+      this.fd = this.keep(files?.fd ?? openFile(join(place.dev, uioName(this.folder, address))));
+      this.configFile = { fd: this.configFd, position: 0 };
       this.config = new FileConfig(FILES, this.configFd, 0, fstatSync(this.configFd).size);
     } catch (error) {
       this.close();

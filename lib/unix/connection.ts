@@ -60,6 +60,14 @@ export class UnixConnection {
     return this.writer.send(bytes, fds, options.withinMs ?? WITHIN_MS);
   }
 
+  /**
+   * Sends one message at once, whole: when it returns, the kernel has it, and keeps it and its fds for the peer, whatever
+   * becomes of this process. Throws `UNIX_BUSY` (the peer has not read what was sent before), `UNIX_CLOSED`, `UNIX_IO`.
+   */
+  sendNow(bytes: Uint8Array, fds: readonly number[] = []): void {
+    this.writer.sendNow(bytes, fds);
+  }
+
   /** Calls `listener` once when the peer has hung up; what it sent before that can still be read. Never after `close`. */
   onEnd(listener: () => void): void {
     this.listeners.push(listener);

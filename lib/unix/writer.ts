@@ -53,6 +53,23 @@ export class UnixWriter {
     });
   }
 
+  /** See `UnixConnection.sendNow`. */
+  sendNow(bytes: Uint8Array, fds: readonly number[]): void {
+    if (this.broken !== undefined) throw this.broken;
+    if (this.waiting) throw unixError('UNIX_BUSY', `the peer has ${this.bytes} bytes to read`);
+    let sent = 0;
+    try {
+      sent = Math.max(0, this.socket.send(bytes, Int32Array.from(fds)));
+    } catch (error) {
+      throw sendError(error);
+    }
+    if (sent === bytes.length) return;
+    const busy = unixError('UNIX_BUSY', `the peer does not read: ${sent} of ${bytes.length} bytes went`);
+    // Half a message: nobody knows any more where the next one begins.
+    if (sent > 0) this.fail(busy);
+    throw busy;
+  }
+
   /** Sends what can be sent. */
   ready(): void {
     while (this.queue.length > 0 && this.put(this.queue[0]));
@@ -67,15 +84,7 @@ export class UnixWriter {
       if (n < 0) return false;
       sending.at += n;
     } catch (error) {
-      const gone = ['EPIPE', 'ECONNRESET', 'ENOTCONN'].includes(errnoName(error) ?? '');
-      this.fail(
-        gone
-          ? unixError('UNIX_CLOSED', 'the peer has gone')
-          : systemError(SystemError, 'UNIX_IO', 'writing to a unix socket', error, {
-              EMSGSIZE: 'send a shorter record',
-              ETOOMANYREFS: 'too many fds are on their way: have the peer take those that it was sent',
-            }),
-      );
+      this.fail(sendError(error));
       return false;
     }
     if (sending.at === bytes.length) {
@@ -96,4 +105,13 @@ export class UnixWriter {
     this.broken ??= error;
     for (const sending of this.queue.splice(0)) this.settle(sending).failed(error);
   }
+}
+
+function sendError(error: unknown): Error {
+  const gone = ['EPIPE', 'ECONNRESET', 'ENOTCONN'].includes(errnoName(error) ?? '');
+  if (gone) return unixError('UNIX_CLOSED', 'the peer has gone');
+  return systemError(SystemError, 'UNIX_IO', 'writing to a unix socket', error, {
+    EMSGSIZE: 'send a shorter record',
+    ETOOMANYREFS: 'too many fds are on their way: have the peer take those that it was sent',
+  });
 }

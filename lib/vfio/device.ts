@@ -27,6 +27,7 @@ export class VfioDevice implements FunctionAccess {
   readonly fd: number;
   readonly address: string;
   readonly config: ConfigSpace;
+  readonly configFile: FunctionAccess['configFile'];
   /** Whether the kernel has a way to reset it. */
   readonly resettable: boolean;
 
@@ -47,6 +48,7 @@ export class VfioDevice implements FunctionAccess {
     }
     this.resettable = (flags & DEVICE_FLAGS.reset) !== 0;
     const { offset, bytes } = this.region(PCI_REGION.config);
+    this.configFile = { fd, position: offset };
     this.config = new FileConfig(kernel, fd, offset, bytes);
   }
 

@@ -149,7 +149,7 @@ export class FrontEndTransport implements VirtioTransport {
     this.forget();
     this.told.clear();
     this.config.up = false;
-    if (this.opened) this.events?.lost(reason);
+    if (this.opened) this.events?.lost(reason, false);
     this.meeting?.again();
   }
 

@@ -52,9 +52,9 @@ export interface TransportEvents {
   needsReset(reason: string): void;
   /**
    * The device has gone (the peer hung up, the card was pulled); nothing may be asked of it until `back`. Called again when
-   * there is a better reason: who came instead is not the same device.
+   * there is a better reason: who came instead is not the same device. `forGood`: it will not come back to this port.
    */
-  lost(reason: string): void;
+  lost(reason: string, forGood: boolean): void;
   /** It is there again, as new: bring it up once more, with the same features. */
   back(): void;
 }

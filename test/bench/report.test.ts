@@ -98,6 +98,21 @@ describe('formatReport', () => {
     expect(lines).toContain('testpmd: not installed');
   });
 
+  test('has the quantiles of packets under way, in microseconds, and what did not come back', () => {
+    const seat = { end: 'vhost-user', rings: 'packed' } as const;
+    const row = {
+      ...{ name: 'linecard', seat, rate: 1e6, ns: 30e9, sent: 30_000_003, received: 30_000_000, full: 5, late: 7 },
+      ...{ p50: 1234, p99: 2000, p999: 3000, p9999: 40_000, worst: 5_000_000, collections: 0, histogram: [] },
+    };
+    const latency = { rows: [row], absent: ['testpmd: left out'], faults: [] };
+    const lines = formatReport({ ...report([]), latency });
+    expect(lines.find((line) => /^linecard .*vhost-user/.test(line))!.split(/\s{2,}/)).toEqual([
+      ...['linecard', 'vhost-user', 'packed', '1.00', '30', '1.23', '2.00', '3.00', '40.0', '5000'],
+      ...['5', '3', '7', '0'],
+    ]);
+    expect(lines).toContain('testpmd: left out');
+  });
+
   test('warns when other programs had the cpu for more than a tenth of the time', () => {
     const busy = (waitedNs: number) => judge({ samples: [{ packets: 100, ns: 1000, waitedNs }], faults: [] });
     const lines = (waitedNs: number) =>

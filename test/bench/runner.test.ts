@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Contestant, Sample } from '../../bench/contestant.ts';
 import { type Entry, judge, rotate, runRound, type Series, type SeriesByName } from '../../bench/runner.ts';
 
-const SCHEDULE = { rounds: 1, samples: 2, sampleMs: 10, warmUpMs: 30, tripMs: 20 };
+const SCHEDULE = { rounds: 1, samples: 2, sampleMs: 10, warmUpMs: 30, tripMs: 20, latencyMs: 20 };
 const never = new AbortController().signal;
 
 /** An entry that writes down what is asked of it. */

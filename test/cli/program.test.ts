@@ -10,7 +10,21 @@ async function linecard(...args: string[]) {
   return { code, stdout: terminal.stdout, stderr: terminal.stderr };
 }
 
-const COMMANDS = ['l2fwd', 'demo', 'gen', 'sink', 'plan', 'status', 'grant', 'doctor'];
+const COMMANDS = [
+  'l2fwd',
+  'demo',
+  'gen',
+  'sink',
+  'plan',
+  'selftest',
+  'status',
+  'grant',
+  'bind',
+  'unbind',
+  'supervise',
+  'reload',
+  'doctor',
+];
 
 describe('help', () => {
   test('names every command and says what exit codes mean', async () => {
@@ -88,6 +102,12 @@ describe('a wrong command line is one line on standard error, and ends with 2', 
     [['l2fwd', 'null:0', '--app', '#x'], /option --app/],
     [['gen', 'null:0', '--rate', 'fast'], /option --rate/],
     [['sink', 'null:0', '--verify', 'some'], /option --verify/],
+    [['selftest', 'null:0'], /missing required argument "B"; "linecard selftest --help" shows/],
+    [['selftest', 'null:0', 'null:1', 'null:2'], /too many arguments for "selftest"/],
+    [['selftest', 'null:0', 'null:0'], /port null:0: it is named twice/],
+    [['selftest', 'null:0', 'null:1', '--count', '0'], /option --count: "0" is not a number from 1 to/],
+    [['selftest', 'null:0', 'null:1', '--size', '59'], /option --size: "59" is not a whole number from 60 to/],
+    [['selftest', 'null:0', 'null:1', '--mode', 'fast'], /option --mode: "fast" is none of its values/],
     [['demo', 'null:0'], /too many arguments for "demo"/],
     [['demp'], /unknown command "demp"; did you mean demo\? "linecard --help"/],
     [['nothing-like-it'], /unknown command "nothing-like-it"; "linecard --help"/],

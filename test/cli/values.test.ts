@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { appName, cpuList, jsonObject, oneOf, quantity, seconds, wholeNumber } from '../../lib/cli/values.ts';
+import { cpuList, jsonObject, moduleName, oneOf, quantity, seconds, wholeNumber } from '../../lib/cli/values.ts';
 
 const refused = (action: () => unknown, text: RegExp) => {
   expect(action).toThrow(expect.objectContaining({ code: 'USAGE', message: expect.stringMatching(text) }));
@@ -61,14 +61,14 @@ describe('values of options', () => {
   });
 
   test('applications: the part after the last # is the export', () => {
-    const parse = appName('--app');
+    const parse = moduleName('option --app');
     expect(parse('./a.js')).toEqual({ module: './a.js' });
     expect(parse('./a.js#fw')).toEqual({ module: './a.js', export: 'fw' });
     expect(parse('./a#b.js#fw')).toEqual({ module: './a#b.js', export: 'fw' });
   });
 
-  test.each(['', '#', '#x', './a.js#'])('"%s" names no application', (text) => {
-    refused(() => appName('--app')(text), /names no application/);
+  test.each(['', '#', '#x', './a.js#'])('"%s" names no module and export', (text) => {
+    refused(() => moduleName('option --app')(text), /names no module and export/);
   });
 
   test('JSON objects', () => {

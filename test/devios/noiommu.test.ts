@@ -21,7 +21,7 @@ function world() {
   const view = new FakePciView({ 'unsafe-dma': true });
   const { place, sysfs } = vfio;
   const pagemap = fakePagemap((n) => n);
-  const providers = nommuDevios(arena, frames, view, PCI_API, { vfio: place, dev: place.dev, pagemap });
+  const providers = nommuDevios(arena, frames, view, PCI_API, undefined, { vfio: place, dev: place.dev, pagemap });
   const device = { address: A, facts: factsOf(readFunction(sysfs.root, A)!) } as unknown as Device;
   const provider = providers.find(({ backend }) => backend === 'vfio-noiommu')!;
   const opened: PciDevio[] = [];

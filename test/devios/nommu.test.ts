@@ -5,9 +5,11 @@ import { FramePool } from '../../lib/arena/frame-pool.ts';
 import { nommuDevios } from '../../lib/devios/nommu.ts';
 import { FrameAddresses, PhysicalDeviceMemory } from '../../lib/devios/physical-memory.ts';
 import { factsOf } from '../../lib/enumerators/pci.ts';
+import { DevioError } from '../../lib/errors.ts';
 import type { Device, DevioProvider } from '../../lib/framework/types.ts';
 import { readFunction } from '../../lib/pci/device.ts';
 import type { PciDevio } from '../../lib/pci/devio.ts';
+import type { Keeper } from '../../lib/pci/keeper.ts';
 import { HUGE_PAGE, type Pagemap, PhysicalMemory } from '../../lib/pci/physical.ts';
 import { vfioKernel } from '../../lib/vfio/kernel.ts';
 import { thrown } from '../fakes/errors.ts';
@@ -30,15 +32,22 @@ interface World {
   readonly open: () => PciDevio;
 }
 
-function world(options: { made?: FakeFunction; hugepages?: 'need' | 'no'; pagemap?: Pagemap } = {}): World {
-  const { made = {}, hugepages = 'need', pagemap = reversed } = options;
+interface WorldOptions {
+  readonly made?: FakeFunction;
+  readonly hugepages?: 'need' | 'no';
+  readonly pagemap?: Pagemap;
+  readonly keeper?: Keeper;
+}
+
+function world(options: WorldOptions = {}): World {
+  const { made = {}, hugepages = 'need', pagemap = reversed, keeper } = options;
   const uio = new FakeUio(made);
   const { arena } = hugeArena();
   const frames = new FramePool(arena, { frames: 2048, hugepages });
   const view = new FakePciView({ 'unsafe-dma': true });
   const { native, sysfs, dev } = uio.place;
   const vfio = { kernel: vfioKernel(native), sysfs, dev: `${dev}/vfio`, memlock: 0 };
-  const providers = nommuDevios(arena, frames, view, API, { vfio, dev, pagemap });
+  const providers = nommuDevios(arena, frames, view, API, keeper, { vfio, dev, pagemap });
   const device = () =>
     ({ address: uio.address, facts: factsOf(readFunction(sysfs, uio.address)!) }) as unknown as Device;
   const provider = (backend: string) => providers.find((one) => one.backend === backend)!;
@@ -94,6 +103,81 @@ describe('The back ends of devio-nommu', () => {
     expect(answers(world({ hugepages: 'no' })).uio).toBe(
       'frames are in ordinary pages, whose physical addresses change; use huge pages: --hugepages need',
     );
+  });
+});
+
+/** A keeper that notes what it is told, and what the function's command register was then. */
+class FakeKeeper implements Keeper {
+  readonly log: string[] = [];
+  uio: FakeUio | undefined;
+  fails: Error | undefined;
+  memory = 0;
+  /** It answers a release only when it is told to. */
+  silent = false;
+  private released = () => {};
+
+  keep({ address, backend, configFile, fd }: Parameters<Keeper['keep']>[0], memory: Parameters<Keeper['keep']>[1]) {
+    if (this.fails !== undefined) throw this.fails;
+    expect([configFile.position, configFile.fd === fd]).toEqual([0, false]);
+    this.memory = memory.length;
+    this.log.push(`keep ${address} ${backend}, command ${this.uio!.command}`);
+  }
+  release(address: string): Promise<void> {
+    this.log.push(`release ${address}, command ${this.uio!.command}, resets ${this.uio!.resets}`);
+    return this.silent ? new Promise((resolve) => (this.released = resolve)) : Promise.resolve();
+  }
+  answer = () => this.released();
+  onLost = () => {};
+}
+
+describe('With a keeper, a function', () => {
+  const kept = () => {
+    const keeper = new FakeKeeper();
+    const made = world({ keeper });
+    keeper.uio = made.uio;
+    return { ...made, keeper };
+  };
+
+  it('is handed over before it may use memory, and again with memory that is new since then', () => {
+    const { open, keeper, uio, arena } = kept();
+    const devio = open();
+    devio.allocateShared(4096, 4096);
+    expect(keeper.log).toEqual([]);
+    devio.setBusMaster(true);
+    expect(keeper.log).toEqual([`keep ${uio.address} uio, command 2`]);
+    const before = keeper.memory;
+    devio.allocateShared(HUGE_PAGE - 4096, 4096);
+    expect(keeper.log.at(-1)).toBe(`keep ${uio.address} uio, command 6`);
+    expect(keeper.memory).toBeGreaterThan(before);
+    expect(keeper.memory).toBe(arena.mapped().length);
+    devio.setBusMaster(false);
+    devio.allocateShared(HUGE_PAGE - 4096, 4096);
+    expect(keeper.log).toHaveLength(2);
+  });
+
+  it('whose keeper has gone may not use memory', () => {
+    const { open, keeper, uio } = kept();
+    const devio = open();
+    keeper.fails = new DevioError('KEEPER_LOST', { what: 'keeper', why: 'gone', fix: 'none' });
+    expect(thrown(() => devio.setBusMaster(true)).code).toBe('KEEPER_LOST');
+    expect(uio.command).toBe(2);
+  });
+
+  it('is released when it has been stopped, and closed when the keeper has closed it', async () => {
+    const { open, keeper, uio } = kept();
+    const devio = open();
+    devio.setBusMaster(true);
+    keeper.silent = true;
+    let closed = false;
+    const closing = Promise.resolve(devio.close()).then(() => {
+      closed = true;
+    });
+    expect(keeper.log.at(-1)).toBe(`release ${uio.address}, command 2, resets 1`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(closed).toBe(false);
+    keeper.answer();
+    await closing;
+    await devio.close();
   });
 });
 

@@ -62,7 +62,7 @@ it('takes the export and the options that are named, as a copy', () => {
 it.each(['./missing.mjs', '/nowhere/app.mjs'])('says that there is no file %s', (module) => {
   const error = refusal(module);
   expect(error).toMatchObject({ code: 'APP_MODULE_MISSING', detail: { module } });
-  expect(error.message).toMatch(/there is no file .*; check the path; built in are l2fwd, gen, sink, udp-echo$/);
+  expect(error.message).toMatch(/there is no file .*; check the path; built in are l2fwd, gen, sink, ping, udp-echo$/);
 });
 
 it.each(['no-such-package', '', 'l2fw', 'https://example.org/app.mjs'])(

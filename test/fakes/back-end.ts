@@ -49,9 +49,14 @@ export function backEnds(native: Native, inFolder: (name: string) => string) {
       expect(owner.wrong).toEqual([]);
       expect(owner.running.size).toBe(0);
     });
+    // Those that have hung up are forgotten: a test may have some ten thousand of them.
+    const fronts = new Set<RawFrontEnd>();
+    cleanUp.push(() => {
+      for (const one of fronts) one.close();
+    });
     const front = async () => {
-      const one = await RawFrontEnd.connect(native, path);
-      cleanUp.push(() => one.close());
+      const one: RawFrontEnd = await RawFrontEnd.connect(native, path, () => fronts.delete(one));
+      fronts.add(one);
       return one;
     };
     return {

@@ -10,7 +10,9 @@ export interface FakeCard {
   /** The driver that matches it by its ids. */
   readonly native: string;
   readonly mac: string;
-  readonly netif: string;
+  /** What the kernel calls its interface, and what it is called now. */
+  readonly kernelNetif: string;
+  netif: string;
   iommuGroup: number;
 }
 
@@ -33,7 +35,7 @@ export class FakeBinderKernel implements BinderKernel {
   add(address: string, card: Partial<FakeCard> = {}): FakeCard {
     const made = {
       ...{ address, class: 0x020000, driver: 'e1000e', driverOverride: '', native: 'e1000e', iommuGroup: 1 },
-      ...{ mac: '52:54:00:00:00:01', netif: `eth${this.cards.size}` },
+      ...{ mac: '52:54:00:00:00:01', netif: `eth${this.cards.size}`, kernelNetif: `eth${this.cards.size}` },
       ...card,
     };
     this.cards.set(address, made);
@@ -80,7 +82,9 @@ export class FakeBinderKernel implements BinderKernel {
     const driver = card.driverOverride === '' ? card.native : card.driverOverride;
     if (!this.drivers.has(driver) || this.refusing.has(driver)) return;
     card.driver = driver;
-    if (driver === card.native) this.interfaces.set(card.netif, { mac: card.mac, up: false });
+    if (driver !== card.native) return;
+    card.netif = card.kernelNetif;
+    this.interfaces.set(card.netif, { mac: card.mac, up: false });
   }
 
   exists(path: string): boolean {
@@ -103,8 +107,19 @@ export class FakeBinderKernel implements BinderKernel {
     return new Map([...this.used].filter(([name]) => names.includes(name)));
   }
 
-  setNetif(name: string, state: { readonly mac: string; readonly up: boolean }): void {
-    this.log.push(`set ${name} ${state.mac} ${state.up ? 'up' : 'down'}`);
-    this.interfaces.set(name, { mac: state.mac, up: state.up });
+  setNetif(now: string, { name, mac, up }: Netif): void {
+    this.log.push(`set ${now} ${name} ${mac} ${up ? 'up' : 'down'}`);
+    this.rename(now, name);
+    this.interfaces.set(name, { mac, up });
+  }
+
+  /** Until the driver makes it again: then it has the kernel's name. */
+  rename(now: string, name: string): void {
+    const card = [...this.cards.values()].find(({ netif }) => netif === now);
+    const interface_ = this.interfaces.get(now);
+    if (card === undefined || interface_ === undefined) return;
+    this.interfaces.delete(now);
+    this.interfaces.set(name, interface_);
+    card.netif = name;
   }
 }

@@ -72,6 +72,7 @@ export class GbeWorld {
       link: (link) => links.push(link),
       error: (error, fatal) => errors.push({ error, fatal }),
       wake: () => {},
+      stuck: () => {},
     });
     const queues = await device.setup({ ...device.defaults, rxRing: 64, txRing: 64, ...config });
     const world = new GbeWorld(fake, device, queues);
@@ -160,6 +161,7 @@ export class GbeWorld {
       link: (link) => links.push(link),
       error: (error, fatal) => errors.push({ error, fatal }),
       wake: () => {},
+      stuck: () => {},
     });
     const queues = device.takeOver(state);
     return Object.assign(new GbeWorld(this.fake, device, queues), {

@@ -49,7 +49,7 @@ export class IommuWorld {
 
   /** The providers of an engine, as another has them. */
   engine(): DevioProvider[] {
-    return iommuDevios(this.arena, this.frames, this.view, PCI_API, this.vfio.place);
+    return iommuDevios(this.arena, this.frames, this.view, PCI_API, undefined, this.vfio.place);
   }
 
   device(address: string): Device {

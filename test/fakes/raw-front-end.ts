@@ -88,14 +88,17 @@ export class RawFrontEnd {
   ended = false;
   private readonly native: Native;
   private readonly eventfds: number[] = [];
+  private readonly closed: () => void;
 
-  static async connect(native: Native, path: string): Promise<RawFrontEnd> {
-    return new RawFrontEnd(native, await connectUnix(native, path));
+  /** `closed` is called when it hangs up. */
+  static async connect(native: Native, path: string, closed = () => {}): Promise<RawFrontEnd> {
+    return new RawFrontEnd(native, await connectUnix(native, path), closed);
   }
 
-  constructor(native: Native, connection: UnixConnection) {
+  constructor(native: Native, connection: UnixConnection, closed = () => {}) {
     this.native = native;
     this.connection = connection;
+    this.closed = closed;
     connection.onEnd(() => {
       this.ended = true;
     });
@@ -160,6 +163,7 @@ export class RawFrontEnd {
   close(): void {
     this.connection.close();
     for (const fd of this.eventfds.splice(0)) this.native.close(fd);
+    this.closed();
   }
 
   /** A new eventfd, this front end's. */

@@ -107,6 +107,8 @@ export class FakeVirtio implements VirtioTransport, VirtioDevio {
     configThrows: false,
   };
   events: TransportEvents | undefined;
+  /** Descriptors that a queue may have. */
+  queueMost: number;
   private current = 0;
   private readonly options: FakeOptions;
   private next = 0x1_0000;
@@ -117,6 +119,7 @@ export class FakeVirtio implements VirtioTransport, VirtioDevio {
   constructor(options: FakeOptions) {
     this.options = options;
     this.offered = options.features;
+    this.queueMost = options.queueMax ?? 1024;
     this.wishes = options.wishes ?? {};
     const { count = 1024, frameSize = 2048, headroom = 256 } = options.frames ?? {};
     this.frames = {
@@ -195,17 +198,26 @@ export class FakeVirtio implements VirtioTransport, VirtioDevio {
 
   async queueMax(): Promise<number> {
     this.present();
-    return this.options.queueMax ?? 1024;
+    return this.queueMost;
   }
 
   async startQueue(index: number, layout: QueueLayout): Promise<void> {
     this.present();
     this.log.push(`queue ${index}`);
     if ((this.current & STATUS_BITS.featuresOk) === 0) this.violations.push('V47: a queue before FEATURES_OK');
+    this.checkPlace(layout);
     const all = [...this.area(layout)];
     if (all.some((byte) => byte !== 0) && !this.options.controlQueue)
       this.violations.push('V29: a ring that is not zero');
     this.running.set(index, layout);
+  }
+
+  /** Addresses are this arena's offsets (§2.7.1, §2.8.11, §4.1.4.3.2). */
+  private checkPlace({ size, packed, desc, driver, device }: QueueLayout): void {
+    const fits = desc % 16 === 0 && driver % (packed ? 4 : 2) === 0 && device % 4 === 0;
+    if (!fits) this.violations.push(`${packed ? 'V34' : 'V14'}: rings at ${desc}, ${driver} and ${device}`);
+    const sized = size > 0 && size <= 32_768 && (packed || (size & (size - 1)) === 0);
+    if (!sized || size > this.queueMost) this.violations.push(`V64: a queue of ${size}`);
   }
 
   private area({ size, packed, desc, driver, device }: QueueLayout): number[] {
@@ -261,8 +273,8 @@ export class FakeVirtio implements VirtioTransport, VirtioDevio {
     void this.answer(told).then(answer);
   }
 
-  allocate(bytes: number): number {
-    const at = Math.ceil(this.next / 64) * 64;
+  allocate(bytes: number, align = 64): number {
+    const at = Math.ceil(this.next / align) * align;
     this.next = at + bytes;
     if (this.next > this.memory.byteLength) throw new Error('the fake is full');
     this.allocated.set(at, bytes);
@@ -280,8 +292,7 @@ export class FakeVirtio implements VirtioTransport, VirtioDevio {
   }
 
   allocateShared(bytes: number, align: number): number {
-    this.next = Math.ceil(this.next / align) * align;
-    return this.allocate(bytes);
+    return this.allocate(bytes, align);
   }
 
   freeShared(offset: number): void {

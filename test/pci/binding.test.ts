@@ -151,6 +151,15 @@ describe('unbind', () => {
     expect(readdirSync(records)).toEqual([]);
   });
 
+  it('gives an interface that had been renamed its name back', async () => {
+    const { kernel, binder } = world();
+    kernel.add(CARD);
+    kernel.rename('eth0', 'lan7');
+    await binder.bind(CARD, 'vfio-pci');
+    await binder.unbind(CARD);
+    expect([...kernel.interfaces.keys()]).toEqual(['lan7']);
+  });
+
   it('leads to what was before the first of several bindings', async () => {
     const { kernel, binder } = world();
     kernel.add(CARD);

@@ -307,6 +307,48 @@ describe('closing a port', () => {
   });
 });
 
+describe('making the queues of a port anew', () => {
+  it('sets the device up again with the same settings, and counters go on, queue by queue', async () => {
+    const { port, device } = makePort();
+    port.configure({ txQueues: 2 });
+    await port.start();
+    countPackets(device, 'rx', 1, 3);
+    const before = port.queues;
+    device.calls.length = 0;
+    await port.renew();
+    expect(device.calls).toEqual(['flush', 'clear tx 0', 'clear tx 1', 'teardown', 'setup']);
+    expect([port.state, port.config.txQueues]).toEqual(['started', 2]);
+    expect(port.queues.rx[1]).not.toBe(before.rx[1]);
+    countPackets(device, 'rx', 1, 4);
+    expect(port.queueStats('rx', 1).packets).toBe(7n);
+    expect(port.queueStats('rx', 0).packets).toBe(0n);
+    expect(port.stats().rx.packets).toBe(7n);
+    await port.close();
+    expect(device.devio.allocated.size).toBe(0);
+  });
+
+  it('is for one that is started; if it fails the port is stopped, and can be started', async () => {
+    const { port, device } = makePort();
+    expect(await rejection(port.renew())).toMatchObject({ code: 'WRONG_STATE' });
+    await port.start();
+    device.does.setup = fail('no');
+    expect((await rejection(port.renew())).message).toBe('no');
+    expect(port.state).toBe('stopped');
+    device.does.setup = undefined;
+    await port.start();
+    await port.close();
+  });
+
+  it('is what its device asks for', async () => {
+    const { port, device } = makePort();
+    const asked: Error[] = [];
+    port.on('stuck', (why) => asked.push(why));
+    const why = new Error('no use any more');
+    device.events!.stuck(why);
+    expect(asked).toEqual([why]);
+  });
+});
+
 describe('statistics of a port', () => {
   it('are sums over its queues, each of which can be looked at', async () => {
     const { port, device } = makePort();

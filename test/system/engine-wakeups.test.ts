@@ -17,7 +17,7 @@ it.each([
   { timeout: 180_000 },
   async (mode, idleUs) => {
     const engine = await engineWith(['pair:p/0', 'pair:p/1'], { mode, idleUs });
-    const kicked = new SharedArrayBuffer(16);
+    const kicked = new SharedArrayBuffer(32);
     const player = (me: number) => fake('ping-pong', undefined, { count: TRIPS / 2, player: me, kicked });
     const run = await engine.run([job(player(0), 'pair:p/0', ['pair:p/0']), job(player(1), 'pair:p/1', ['pair:p/1'])]);
     if (run.assignment.workers.length === 1) return void (await run.stop()); // one cpu: nobody to be woken

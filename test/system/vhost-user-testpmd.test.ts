@@ -111,10 +111,9 @@ describe('testpmd is the back end (net_vhost)', () => {
       const { devio, heard } = await w.frontEnd(ours);
       await bringUp(devio, pairs * 2, packed);
       await first.says(ready);
-      const start = performance.now();
       await first.kill();
-      await waitFor('it is lost', () => heard.includes('lost'));
-      expect(performance.now() - start).toBeLessThan(500); // most of it is the end of a process with huge pages
+      // From its end on: a busy machine takes a second to take a process with that much memory down.
+      await waitFor('it is lost', () => heard.includes('lost'), 100);
       const second = w.testpmd(vdev, ...queues);
       await waitFor('it is back', () => heard.includes('back'), 10_000);
       await bringUp(devio, pairs * 2, packed);
@@ -150,10 +149,8 @@ describe('testpmd is the front end (net_virtio_user)', () => {
       expect(view.getUint32(desc.offset + 8, true)).toBeGreaterThan(1500);
       expect(regions.some(({ gpa, bytes }) => at >= gpa && at < gpa + bytes)).toBe(true);
 
-      const start = performance.now();
       await first.kill();
-      await waitFor('it is told', () => owner.log.at(-1)?.startsWith('disconnected') === true);
-      expect(performance.now() - start).toBeLessThan(500);
+      await waitFor('it is told', () => owner.log.at(-1)?.startsWith('disconnected') === true, 100);
       const second = w.testpmd(vdev, ...queues);
       await second.says('testpmd> ', 15_000);
       await up();

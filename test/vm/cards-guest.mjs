@@ -59,8 +59,7 @@ async function play(engine, result) {
   await until(() => sum('sent') === count, 200_000);
   await until(() => sum('received') === count, 3000);
   result.seconds = (performance.now() - start) / 1000;
-  const { jobs, workers, ledger } = await run.stop();
-  result.sleeps = workers.reduce((n, { counters }) => n + Number(counters.sleeps), 0);
+  const { jobs, ledger } = await run.stop();
   result.gen = numbers(jobs[0].counters);
   result.sinks = jobs.slice(1, 1 + queues).map(({ counters }) => numbers(counters));
   result.ledger = ledger.balanced ? 'balanced' : ledger.errors;

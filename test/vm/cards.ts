@@ -47,7 +47,6 @@ export interface Played {
   readonly links: readonly string[];
   readonly errors: readonly string[];
   readonly seconds: number;
-  readonly sleeps: number;
   readonly atUp?: number;
   readonly gen: Counts;
   readonly sinks: readonly Counts[];

@@ -9,16 +9,15 @@ const options = {
   window: 64,
   size: 64,
   queues: 1,
-  hugepages: 'no',
   ...JSON.parse(process.argv[2]),
 };
-const { ports: names, mode, count, window, size, queues, hugepages } = options;
+const { ports: names, mode, count, window, size, queues } = options;
 const PING = fileURLToPath(new URL('./ping-app.mjs', import.meta.url));
 const plain = (counters) => Object.fromEntries(Object.entries(counters).map(([name, n]) => [name, Number(n)]));
 const result = { notes: [], links: [], errors: [] };
 // One worker: under emulation several would stand in each other's way.
 const group = 'one';
-const engine = await openEngine({ frames: 8192, mode, hugepages });
+const engine = await openEngine({ frames: 8192, mode });
 
 async function forward(ports) {
   const [one, near, far, other] = ports.map(({ name }) => name);

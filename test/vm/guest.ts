@@ -8,7 +8,7 @@ import { createConnection, createServer, type Server, type Socket } from 'node:n
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { packageRoot } from '../../bench/root.ts';
 
 /** Where images are kept: outside the tree, since they take a minute to make. */
 const IMAGES = process.env.LINECARD_VM_CACHE ?? join(homedir(), '.cache/linecard-vm');
@@ -42,8 +42,8 @@ export interface Answer {
 
 /** Makes the images if they are not there, and the backported QEMU if it is asked for. Throws with what was said when that fails. */
 export function makeImages(backported = false): void {
-  for (const script of ['./image.sh', ...(backported ? ['./backports.sh'] : [])])
-    execFileSync('bash', [fileURLToPath(new URL(script, import.meta.url)), IMAGES], { stdio: 'pipe' });
+  for (const script of ['image.sh', ...(backported ? ['backports.sh'] : [])])
+    execFileSync('bash', [join(packageRoot(), 'test/vm', script), IMAGES], { stdio: 'pipe' });
 }
 
 /** The program, and what it needs to be told to find its own firmware. */

@@ -104,6 +104,8 @@ describe('In a guest without an IOMMU', () => {
         );
         expect(ordinary).toMatch(/frames are in ordinary pages.*--hugepages need$/);
         expect(second).toMatch(/another (engine|process) has it/);
+        const command = await guest.try(`node ${MAIN} l2fwd pci:${CARD} pci:${OTHER} -T 1`);
+        expect(command).toMatchObject({ status: 1, output: expect.stringContaining('can write to all memory') });
       });
 
       testWithGuest('once closed, a card touches no memory, although packets come', async () => {

@@ -19,7 +19,7 @@ import {
   portWishes,
 } from '../options.ts';
 import { defaultPortMap, parsePortMap } from '../portmap.ts';
-import { appName, jsonObject } from '../values.ts';
+import { jsonObject, moduleName } from '../values.ts';
 
 /** Options of l2fwd, as commander collects them. */
 export interface ForwardFlags extends EngineFlags, PortFlags, PaceFlags {
@@ -27,6 +27,7 @@ export interface ForwardFlags extends EngineFlags, PortFlags, PaceFlags {
   readonly portmap?: string;
   readonly app?: { readonly module: string; readonly export?: string };
   readonly appOptions?: Readonly<Record<string, unknown>>;
+  readonly control?: string;
 }
 
 /** Adds the options that say what is forwarded where. */
@@ -43,7 +44,9 @@ export function addForwardOptions(command: Command): Command {
     )
     .option('--no-mac-updating', 'leave the addresses as they are; xdp ports become promiscuous')
     .addOption(
-      new Option('--app <module>', 'run MODULE#EXPORT on each rx queue instead of l2fwd').argParser(appName('--app')),
+      new Option('--app <module>', 'run MODULE#EXPORT on each rx queue instead of l2fwd').argParser(
+        moduleName('option --app'),
+      ),
     )
     .addOption(
       new Option('--app-options <json>', 'options for that application').argParser(jsonObject('--app-options')),
@@ -77,7 +80,10 @@ Examples:
 export function l2fwdCommand(action: Action): Command {
   const command = new Command('l2fwd').description('forward between ports').argument('<port...>', 'port names');
   addPaceOptions(addEngineOptions(addPortOptions(addForwardOptions(command))));
-  command.addHelpText('after', PORT_NAMES_HELP + EXAMPLES);
+  command
+    .optionsGroup('Control:')
+    .option('--control <path>', 'listen there, for this user and root, to "linecard reload"')
+    .addHelpText('after', PORT_NAMES_HELP + EXAMPLES);
   return command.action((names: string[], flags: ForwardFlags) =>
     action((terminal) => {
       const work = {
@@ -86,6 +92,7 @@ export function l2fwdCommand(action: Action): Command {
         ports: portWishes(names, flags),
         jobs: jobsOf(names, flags),
         settle: settleAddresses(flags),
+        ...(flags.control === undefined ? {} : { control: flags.control }),
       };
       return drive(work, paceOf(flags), terminal);
     }),

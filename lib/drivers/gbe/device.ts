@@ -1,11 +1,12 @@
 /** A port of a gigabit controller, 82574 or 82576. Control half. */
-import { DeviceError, PortError } from '../../errors.ts';
+import { DeviceError } from '../../errors.ts';
 import type { Interrupts, PciDevio } from '../../pci/devio.ts';
 import { L2_OVERHEAD, macOf, times } from '../../pktio/memory-port.ts';
 import type { Capability, Counters, LinkInfo, PortConfig, PortDevice, PortEvents, Queues } from '../../pktio/types.ts';
 import { MAX_SEGMENTS } from '../../queue.ts';
 import { formatMac } from '../../wire/mac.ts';
 import { Revival } from '../revival.ts';
+import { deviceFault, portLost } from '../troubles.ts';
 import type { Controller, ControllerState } from './controller.ts';
 import { type Multicast, parseMulticast, readAddress } from './filters.ts';
 import { type Buffers, fitBuffers } from './fit.ts';
@@ -117,7 +118,7 @@ export class GbeDevice implements PortDevice {
       lost: (reason) => this.vanished(reason),
       failed: (reason) => {
         this.counters.faults++;
-        events.error(fault(this.name, reason), false);
+        events.error(deviceFault(this.name, reason), false);
         this.running?.revival.broken(`it reported an error: ${reason}`);
       },
     });
@@ -265,7 +266,7 @@ export class GbeDevice implements PortDevice {
     this.down = reason;
     clearInterval(this.running?.timer);
     this.running?.revival.lost(reason);
-    this.events?.error(gonePort(this.name, reason), true);
+    this.events?.error(portLost(this.name, reason), true);
   }
 
   async teardown(): Promise<void> {
@@ -327,21 +328,11 @@ export class GbeDevice implements PortDevice {
   }
 }
 
-const fault = (name: string, reason: string): DeviceError =>
-  new DeviceError('DEVICE_FAULT', { what: `port ${name}`, why: reason, fix: 'nothing: it is reset and goes on' });
-
 const hang = (name: string, queue: number): DeviceError =>
   new DeviceError('TX_HUNG', {
     what: `port ${name}: tx queue ${queue}`,
     why: 'the device does not send what it was given, though its link is up',
     fix: 'nothing: it is reset and goes on; if it happens again, look at its cable and at what it is connected to',
-  });
-
-const gonePort = (name: string, reason: string): PortError =>
-  new PortError('PORT_LOST', {
-    what: `port ${name}`,
-    why: `its device has gone: ${reason}`,
-    fix: 'open it again when it is back',
   });
 
 /** Meets `controller` behind `devio`: resets it, reads its address. Throws `DEVICE_TIMEOUT`, `DEVICE_LOST`, `BAD_WISH`. */

@@ -14,6 +14,7 @@ import { MODERN_DEVICE_ID, TRANSITIONAL_NET, VIRTIO_VENDOR } from '../../virtio/
 import type { VirtioDevio } from '../../virtio/transport.ts';
 import { inTime, pause } from '../deadline.ts';
 import { Revival } from '../revival.ts';
+import { deviceFault, portLost } from '../troubles.ts';
 import { TROUBLE } from './block.ts';
 import { BringUp, type Introduced, STEP_MS } from './bring-up.ts';
 import {
@@ -64,7 +65,7 @@ export class VirtioNetDevice implements PortDevice {
   /** Why it does not work, or undefined. */
   private down: string | undefined;
   private changing: 'no' | 'reading' | 'again' = 'no';
-  private counters = { losses: 0n, resets: 0n, broken_rings: 0n, announcements: 0n };
+  private counters = { losses: 0n, faults: 0n, resets: 0n, broken_rings: 0n, announcements: 0n };
 
   constructor(name: string, devio: VirtioDevio, parts: Parts, limits: Limits) {
     this.name = name;
@@ -121,11 +122,16 @@ export class VirtioNetDevice implements PortDevice {
     this.events = events;
     this.devio.transport.watch({
       configChanged: () => void this.configChanged(),
-      needsReset: (reason) => this.revival?.broken(`the device asks to be reset: ${reason}`),
-      lost: (reason) => {
+      needsReset: (reason) => {
+        this.counters.faults++;
+        events.error(deviceFault(this.name, reason), false);
+        this.revival?.broken(`the device asks to be reset: ${reason}`);
+      },
+      lost: (reason, forGood) => {
         if (this.down === undefined) this.counters.losses++;
         if (this.revival === undefined) this.down = reason;
         else this.revival.lost(reason);
+        if (forGood) events.error(portLost(this.name, reason), true);
       },
       back: () => {
         if (this.revival === undefined) this.down = undefined;

@@ -28,6 +28,8 @@ import { FRAME, placeData, XDP_RX_NAMES, XDP_TX_NAMES } from './places.ts';
 import { XDP_MAX_SEGMENTS } from './regs.ts';
 
 const MAX_RING = 16_384;
+/** Sockets that are refused again so soon after they were made would only be refused for ever. */
+const STEADY_MS = 1000;
 
 class XdpDevice implements PortDevice {
   readonly driver = 'xdp';
@@ -43,6 +45,9 @@ class XdpDevice implements PortDevice {
   private refusals: number[] = [];
   /** Of sockets that are closed. */
   private kernelCounters: Counters = {};
+  private setUpAt = 0;
+  /** How often the kernel's refusal has made us make the sockets anew. */
+  private rebuilt = 0n;
 
   constructor(device: Device, devio: XskDevio) {
     this.name = device.address;
@@ -109,6 +114,7 @@ class XdpDevice implements PortDevice {
     const whole = !this.multiBuffer && largeNote(this.interface(), this.attached.mode).length > 0;
     const cut = () => (whole ? withoutRoom(this.extraStats()) : 0n);
     const asks = { link: () => this.devio.link(), refresh: () => this.devio.refresh() };
+    this.setUpAt = performance.now();
     this.liveness = new Liveness(
       { memory, sockets, refusals, tooLarge: cut, ...asks },
       (death) => this.die(death),
@@ -118,7 +124,14 @@ class XdpDevice implements PortDevice {
   }
 
   private die(death: Death): void {
-    this.events?.error(deathOf(this.name, death), true);
+    const error = deathOf(this.name, death);
+    const mended = death.code === 'XSK_REFUSED' && performance.now() - this.setUpAt > STEADY_MS;
+    if (!mended) {
+      this.events?.error(error, true);
+      return;
+    }
+    this.rebuilt++;
+    this.events?.stuck(error);
   }
 
   /** Packets that do not fit a frame come in several. */
@@ -224,7 +237,7 @@ class XdpDevice implements PortDevice {
     this.liveness?.stop();
     this.liveness = undefined;
     this.devio.detach();
-    this.kernelCounters = this.extraStats();
+    this.kernelCounters = this.inKernelCounted();
     for (const xsk of this.sockets) this.devio.closeQueue(xsk);
     this.sockets = [];
   }
@@ -252,6 +265,10 @@ class XdpDevice implements PortDevice {
   }
 
   extraStats(): Counters {
+    return { ...this.inKernelCounted(), sockets_rebuilt: this.rebuilt };
+  }
+
+  private inKernelCounted(): Counters {
     return this.sockets.map((xsk) => xsk.statistics()).reduce(addCounters, this.kernelCounters);
   }
 

@@ -96,7 +96,7 @@ export class Liveness {
     return {
       code: 'XSK_REFUSED',
       why,
-      fix: 'open it again, and report this: linecard gives the kernel nothing to refuse',
+      fix: 'its sockets are made anew, unless they are some moments old; report this: linecard gives the kernel nothing to refuse',
     };
   }
 

@@ -67,7 +67,7 @@ export class PciTransport implements VirtioTransport {
 
   watch(events: TransportEvents): void {
     this.events = events;
-    if (this.gone !== undefined) events.lost(this.gone);
+    if (this.gone !== undefined) events.lost(this.gone, true);
   }
 
   /** Throws `DEVICE_LOST` when the device has gone, else returns its status. */
@@ -85,7 +85,7 @@ export class PciTransport implements VirtioTransport {
     if (this.gone !== undefined) return;
     this.gone = reason;
     this.cutOff();
-    this.events?.lost(reason);
+    this.events?.lost(reason, true);
   }
 
   /** It is to be reset: said once until that has been done. */

@@ -128,10 +128,35 @@ describe('Bringing a device up', () => {
     ]);
   });
 
-  test('V48: MUST NOT write the configuration before FEATURES_OK: there is no way to write it', async () => {
-    const { fake } = await started();
-    expect(Object.keys(Object.getPrototypeOf(fake)).filter((name) => /writeConfig/.test(name))).toEqual([]);
-    expect(fake.log.indexOf('config 0+8')).toBeGreaterThan(fake.log.indexOf('status 11'));
+  test('V48: MUST NOT write the configuration before FEATURES_OK: it is read, and nothing else is done', async () => {
+    const { fake } = await started({ features: ALL, config: { pairs: 2 } });
+    const before = fake.log.slice(0, fake.log.indexOf('status 11'));
+    const allowed = ['reset', 'status 1', 'status 3', 'features?', 'features', 'config 0+24'];
+    expect(before.filter((line) => !allowed.includes(line))).toEqual([]);
+    expect(fake.violations).toEqual([]);
+  });
+
+  test.each([
+    ['V14: table, available ring and used ring are aligned to 16, 2 and 4', 0n],
+    ['V34: descriptors are aligned to 16, event structures to 4', F.PACKED],
+  ])('%s, of rings of any size', async (_, packed) => {
+    for (const queueMax of [2, 64, 1024, 32_768]) {
+      const { fake, port } = await open({ features: BASE | packed, queueMax });
+      port.configure({ rxRing: Math.min(queueMax, 512), txRing: Math.min(queueMax, 128) });
+      // A heap that somebody has left at an odd place.
+      fake.allocateShared(2, 2);
+      await port.start();
+      expect(fake.running.size).toBe(2);
+      expect(fake.violations).toEqual([]);
+    }
+  });
+
+  test('V64: a split ring has a power of two for its size, also where there may be fewer than there could at first', async () => {
+    const { fake, port } = await open({ queueMax: 256 });
+    fake.queueMost = 100;
+    await port.start();
+    expect([...fake.running.values()].map(({ size }) => size)).toEqual([64, 64]);
+    expect(fake.violations).toEqual([]);
   });
 
   test('V49: MUST NOT accept features after FEATURES_OK', async () => {
@@ -483,11 +508,14 @@ describe('A device that breaks', () => {
     const before = fake.accepted;
     fake.log.length = 0;
     fake.offered |= F.EVENT_IDX;
+    const errors: string[] = [];
+    port.on('error', (error, fatal) => errors.push(`${error.message} ${fatal}`));
     fake.events!.needsReset('it said so');
     expect(seen).toEqual(['down']);
+    expect(errors).toEqual([expect.stringMatching(/it said so.* false$/)]);
     await vi.waitFor(() => expect(seen).toEqual(['down', 'up']), 3000);
     expect([fake.log[0], fake.accepted]).toEqual(['reset', before]);
-    expect(port.extraStats()).toMatchObject({ resets: 1n, losses: 0n });
+    expect(port.extraStats()).toMatchObject({ faults: 1n, resets: 1n, losses: 0n });
     stop();
     expect(world.free.free.size + [...port.queues.rx[0].held()].length).toBe(world.frames);
     expect(fake.violations).toEqual([]);
@@ -516,7 +544,7 @@ describe('A device that breaks', () => {
       seen.length = 0;
       fake.faults.gone = true;
       fake.running.clear();
-      fake.events!.lost('it hung up');
+      fake.events!.lost('it hung up', false);
       expect(seen).toEqual(['down it hung up']);
       await vi.waitFor(() => expect(world.free.free.size).toBe(world.frames));
       fake.faults.gone = false;
@@ -534,7 +562,7 @@ describe('A device that breaks', () => {
     port.on('error', (error, fatal) => errors.push(`${(error as { code?: string }).code} ${fatal}`));
     fake.offered = BASE;
     fake.events!.needsReset('x');
-    await vi.waitFor(() => expect(errors).toEqual(['FEATURES_CHANGED true']));
+    await vi.waitFor(() => expect(errors).toEqual(['DEVICE_FAULT false', 'FEATURES_CHANGED true']));
     expect(port.link().status).toBe('down');
   });
 
@@ -547,7 +575,7 @@ describe('A device that breaks', () => {
     await vi.waitFor(() => expect(errors.length).toBeGreaterThan(2), 3000);
     fake.faults.featuresRefused = false;
     await vi.waitFor(() => expect(port.link().status).toBe('up'), 3000);
-    expect(new Set(errors)).toEqual(new Set(['FEATURES_REFUSED']));
+    expect(new Set(errors)).toEqual(new Set(['DEVICE_FAULT', 'FEATURES_REFUSED']));
   });
 
   test('Nothing is changed behind a worker that has not stepped back', async () => {

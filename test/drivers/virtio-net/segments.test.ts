@@ -126,7 +126,7 @@ describe.each(KINDS)('An rx queue over a %s ring, of packets of several buffers'
 });
 
 describe.each(KINDS)('A tx queue over a %s ring, of packets of several frames', (kind) => {
-  test('V23, V42, V43: sends each as one descriptor of a table, between others, again and again', () => {
+  test('V23, V42, V43, V44: sends each as one descriptor of a table, between others, again and again', () => {
     const world = new VirtioWorld({ kind, ...JUMBO });
     const tx = world.makeTx();
     for (let round = 0; round < 40; round++) {

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { type XdpOptions, XSK_API, type XskDevio } from '../../../lib/devios/xsk.ts';
 import type { Xsk } from '../../../lib/devios/xsk-socket.ts';
 import { xdpDriver } from '../../../lib/drivers/xdp/device.ts';
@@ -59,6 +59,10 @@ function makeKernel({ mtu = 9000, sg = true, frags = true, options = {} as Parti
   return { log, devio: devio as unknown as XskDevio };
 }
 
+afterEach(() => {
+  vi.useRealTimers();
+});
+
 const openOn = (devio: XskDevio): Pktio => xdpDriver().probe({ address: 'eth7' } as Device, devio, 0) as Pktio;
 
 test('Where packets fit a frame nothing more is asked of the kernel', async () => {
@@ -111,4 +115,31 @@ test('Zero-copy and nothing else: packets of several frames are refused before a
   const { devio, log } = makeKernel({ options: { zeroCopy: true } });
   await expect(openOn(devio).start()).rejects.toMatchObject({ code: 'MTU_TOO_LARGE' });
   expect(log.filter((line) => /^(open|attach)/.test(line))).toEqual([]);
+});
+
+test('A kick that the kernel refuses for ever: the sockets are to be made anew, once a second at most', async () => {
+  vi.useFakeTimers();
+  const { devio, log } = makeKernel({ mtu: 1500 });
+  const port = openOn(devio);
+  const stuck: Error[] = [];
+  const errors: [Error, boolean][] = [];
+  port.on('stuck', (why) => stuck.push(why)).on('error', (error, fatal) => errors.push([error, fatal]));
+  const refuse = async () => {
+    new Int32Array(devio.memory, port.queues.tx[0]!.plan.data.refusal, 1)[0] = 22; // EINVAL
+    await vi.advanceTimersByTimeAsync(200);
+  };
+  await port.start();
+  await vi.advanceTimersByTimeAsync(2000);
+  await refuse();
+  expect([stuck, errors]).toEqual([[expect.objectContaining({ code: 'XSK_REFUSED' })], []]);
+  log.length = 0;
+  await port.renew!();
+  expect(log.filter((line) => line !== 'detach')).toEqual(['close 0', 'attach false', 'open 0 false']);
+  expect(port.extraStats!()).toEqual({ sockets_rebuilt: 1n });
+  // Again at once: it would be so for ever.
+  await refuse();
+  expect(stuck.length).toBe(1);
+  expect(errors).toEqual([[expect.objectContaining({ code: 'XSK_REFUSED' }), true]]);
+  expect(port.extraStats!()).toEqual({ sockets_rebuilt: 1n });
+  await port.close();
 });

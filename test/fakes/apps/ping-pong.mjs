@@ -6,25 +6,38 @@ import { makeWaited } from './run-queue.mjs';
 const LATE_NS = 95_000_000;
 const STAMP = 16;
 
-/** Waits not at all, by spinning, or by sleeping. A generator of its own: the same order each time. */
-function makeStall(seed) {
+/** A frame that came so much later found nobody awake. */
+const WOKEN_NS = 3000;
+/** How far the next wait may lie from the last one, and the longest: longer than anybody polls before he sleeps. */
+const STEP_NS = 600;
+const LONGEST_NS = 60_000;
+
+/**
+ * Waits not at all, by sleeping, or, most often, until the other is just about to sleep: longer each time that he was
+ * still awake, shorter when he slept. A fence is missed where publishing meets arming, within some 20 ns: a wait at random
+ * would be there once in a thousand times. A generator of its own: the same order each time.
+ */
+function makeStall(seed, clock, wasWoken) {
   const never = new Int32Array(new SharedArrayBuffer(4));
   let state = seed;
+  let wait = 0;
   const random = () => {
     state = (Math.imul(state, 1664525) + 1013904223) | 0;
     return (state >>> 8) / 2 ** 24;
   };
   return () => {
     const kind = random();
-    if (kind < 0.5) return;
-    if (kind < 0.97) for (let i = random() * 20_000; i > 0; i--);
-    else Atomics.wait(never, 0, 0, random() / 5);
+    const step = random() * STEP_NS;
+    wait = wasWoken() ? Math.max(0, wait - step) : Math.min(LONGEST_NS, wait + step);
+    if (kind < 0.02) Atomics.wait(never, 0, 0, random() / 5);
+    else if (kind < 0.9) for (const until = clock.now() + wait; clock.now() < until; );
   };
 }
 
 /**
- * `options.count` round trips; player 0 makes the frame. In `options.kicked` (two float64) each says when it has come back
- * from waking the other: what a busy machine delays before that is no frame that waits for anybody.
+ * `options.count` round trips; player 0 makes the frame. In `options.kicked` (four float64) each says when it has come back
+ * from waking the other: what a busy machine delays before that is no frame that waits for anybody; and then each says
+ * whether it had to be woken for the last frame.
  */
 const player = ({ rx, tx: [out], frames, clock, counter, finish, options }) => {
   const me = options.player;
@@ -32,7 +45,7 @@ const player = ({ rx, tx: [out], frames, clock, counter, finish, options }) => {
   const burst = frames.burst(1);
   const trips = counter('trips');
   const late = counter('late');
-  const stall = makeStall(me + 1);
+  const stall = makeStall(me + 1, clock, () => kicked[3 - me] !== 0);
   const waited = makeWaited();
   let before = waited();
   let left = options.count;
@@ -64,7 +77,9 @@ const player = ({ rx, tx: [out], frames, clock, counter, finish, options }) => {
     }
     if (rx.receive(burst) === 0) return 0;
     const sent = frames.view.getFloat64(burst.offsets[0] + STAMP);
-    if (clock.now() - sent > LATE_NS && lay(sent) > LATE_NS) late(1);
+    const under = clock.now() - sent;
+    kicked[2 + me] = under > WOKEN_NS ? 1 : 0;
+    if (under > LATE_NS && lay(sent) > LATE_NS) late(1);
     trips(1);
     if (--left > 0) return send();
     frames.free(burst, 0, 1);
