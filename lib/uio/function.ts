@@ -2,6 +2,7 @@
  * A PCI function that uio_pci_generic has, by its files: `/dev/uioN` for its interrupt line, sysfs for the rest (Linux,
  * Documentation/driver-api/uio-howto.rst; Documentation/ABI/testing/sysfs-bus-pci). Control half.
  */
+
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { INTERRUPT_LINE, type Native } from '../../native/index.ts';
@@ -11,6 +12,7 @@ import { COMMAND, type ConfigSpace, changeCommand, HEADER } from '../pci/config-
 import { readFunction } from '../pci/device.ts';
 import type { InterruptKind, Interrupts } from '../pci/devio.ts';
 import { FileConfig } from '../pci/file-config.ts';
+import { everyMs } from '../pulse.ts';
 import { errnoName, systemError } from '../system-error.ts';
 
 /** The kernel driver. */
@@ -205,13 +207,12 @@ export class UioFunction implements FunctionAccess {
   }
 
   watch(news: FunctionNews, look: () => void): { close(): void } {
-    const timer = setInterval(() => {
+    const pulse = everyMs(LOOK_MS, () => {
       const absence = this.absence();
       if (absence === undefined) look();
       else news.lost(absence);
-    }, LOOK_MS);
-    timer.unref();
-    return { close: () => clearInterval(timer) };
+    });
+    return { close: () => pulse.stop() };
   }
 
   close(): void {

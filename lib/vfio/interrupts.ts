@@ -1,6 +1,8 @@
 /** Interrupts of a VFIO device as eventfds (VFIO_DEVICE_SET_IRQS). Control half. */
+
 import { type FunctionNews, type InterruptSource, LOOK_MS } from '../pci/access.ts';
 import type { InterruptKind, Interrupts } from '../pci/devio.ts';
+import { everyMs, type Pulse } from '../pulse.ts';
 import { errnoName } from '../system-error.ts';
 import { IRQ_SET, IRQ_SET_FLAGS, PCI_IRQ, REQUEST } from './abi.ts';
 import type { VfioDevice } from './device.ts';
@@ -88,7 +90,7 @@ export class VfioInterrupts implements InterruptSource {
 export class VfioWatch {
   private readonly device: VfioDevice;
   private readonly watches: readonly { readonly epoll: number; readonly fd: number; readonly told: () => void }[];
-  private readonly timer: NodeJS.Timeout;
+  private readonly pulse: Pulse;
   private open = true;
 
   /** `look` is called as often as it is looked, for whatever else is to be looked at. Throws `VFIO_DEVICE`. */
@@ -113,19 +115,18 @@ export class VfioWatch {
       this.closeFds();
       throw failed('VFIO_DEVICE', `what the kernel says of ${device.address}`, cause);
     }
-    this.timer = setInterval(() => {
+    this.pulse = everyMs(LOOK_MS, () => {
       // An eventfd in an edge-triggered set says each signal once, and need not be read.
       for (const { epoll, told: tell } of made) if (this.open && device.kernel.epollWait(epoll, 0) > 0) tell();
       if (this.open) look();
-    }, LOOK_MS);
-    this.timer.unref();
+    });
   }
 
   /** Idempotent. The device's file goes after it: with that the kernel forgets the eventfds. */
   close(): void {
     if (!this.open) return;
     this.open = false;
-    clearInterval(this.timer);
+    this.pulse.stop();
     this.closeFds();
   }
 

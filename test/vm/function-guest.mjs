@@ -53,7 +53,7 @@ export function watching(fds) {
 export const E1000E = {
   ...{ status: 0x08, icr: 0xc0, ics: 0xc8, ims: 0xd0, imc: 0xd8, ivar: 0xe4, tctl: 0x400 },
   ...{ tdbal: 0x3800, tdbah: 0x3804, tdlen: 0x3808, tdh: 0x3810, tdt: 0x3818 },
-  ...{ rctl: 0x100, rdbal: 0x2800, rdbah: 0x2804, rdlen: 0x2808, rdh: 0x2810, rdt: 0x2818 },
+  ...{ rctl: 0x100, rdbal: 0x2800, rdbah: 0x2804, rdlen: 0x2808, rdh: 0x2810, rdt: 0x2818, rfctl: 0x5008 },
 };
 export const OTHER = 1 << 24;
 export const LSC = 1 << 2;

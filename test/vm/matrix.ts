@@ -115,11 +115,11 @@ async function kernelPings(guest: Guest, cards: readonly string[]): Promise<void
   const ends = cards.map(
     (address, i) => `
       name=$(ls -d /sys/bus/pci/devices/${address}/net/* /sys/bus/pci/devices/${address}/virtio*/net/* 2> /dev/null)
-      name=$(basename $name)
-      ip netns add ${address} && ip link set $name netns ${address}
-      ip -n ${address} addr add 10.66.0.${i + 1}/24 dev $name && ip -n ${address} link set $name up`,
+      name=$(basename "$name")
+      ip netns add ${address} && ip link set $name netns ${address} || exit
+      ip -n ${address} addr add 10.66.0.${i + 1}/24 dev $name && ip -n ${address} link set $name up || exit`,
   );
-  const output = await guest.run(`set -e; ${ends.join('')}
+  const output = await guest.run(`${ends.join('')}
     ip netns exec ${cards[0]} ping -c 5 -i 0.2 -w 30 10.66.0.2`);
   expect(output).toMatch(/ 5 received/);
 }
