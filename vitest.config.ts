@@ -10,7 +10,7 @@ const SYSTEM = 'test/system/**/*.test.ts';
 const VM = 'test/vm/**/*.test.ts';
 /** Tests that open files and pipes, map memory, or call the addon: what one leaves behind must not meet the next. */
 const OWN_PROCESS =
-  'test/{arena,bench,capture,control,devios,drivers,grant,keeper,native,netlink,uio,unix,vhost-user}/**/*.test.ts';
+  'test/{arena,bench,capture,control,devios,drivers,grant,keeper,native,netlink,uio,unix,vfio,vhost-user}/**/*.test.ts';
 
 export default defineConfig({
   resolve: {

@@ -12,3 +12,12 @@ export function doAll(steps: readonly (() => void)[]): void {
   }
   if (errors.length > 0) throw errors[0];
 }
+
+/** Undoes what can be undone, after an error that counts more. */
+export function doAllQuietly(steps: readonly (() => void)[]): void {
+  try {
+    doAll(steps);
+  } catch {
+    // The error that counts is the first.
+  }
+}

@@ -94,7 +94,7 @@ export class FunctionDevio implements PciDevio {
     this.wishes = wishes;
     this.frameAddresses = deviceMemory.frameAddresses;
     if (isGone(this.config)) throw lost(this.address);
-    changeCommand(this.config, COMMAND.memory, COMMAND.busMaster);
+    this.changeCommand(COMMAND.memory, COMMAND.busMaster);
     this.interrupts = device.interrupts();
     this.vectors = this.interrupts.vectors;
     const news = {
@@ -128,10 +128,15 @@ export class FunctionDevio implements PciDevio {
   setBusMaster(on: boolean): void {
     if (on) this.secure();
     this.busMaster = on;
-    changeCommand(this.config, on ? COMMAND.busMaster : 0, on ? 0 : COMMAND.busMaster);
+    this.changeCommand(on ? COMMAND.busMaster : 0, on ? 0 : COMMAND.busMaster);
+  }
+
+  /** Throws `DEVICE_LOST` when it does not take. */
+  private changeCommand(set: number, clear: number): void {
+    changeCommand(this.config, set, clear);
     // The reading also waits until what was written before has arrived.
     const command = this.config.read(HEADER.command, 16);
-    if (isGone(this.config) || ((command & COMMAND.busMaster) !== 0) !== on) throw lost(this.address);
+    if (isGone(this.config) || (command & (set | clear)) !== set) throw lost(this.address);
   }
 
   /** From now on: when this process ends, the device is stopped before its memory goes. */
@@ -152,8 +157,7 @@ export class FunctionDevio implements PciDevio {
 
   async reset(): Promise<void> {
     this.resetNow();
-    if (isGone(this.config)) throw lost(this.address);
-    changeCommand(this.config, COMMAND.memory, COMMAND.busMaster);
+    this.changeCommand(COMMAND.memory, COMMAND.busMaster);
   }
 
   private resetNow(): void {

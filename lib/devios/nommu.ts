@@ -13,7 +13,7 @@ import { UIO_DRIVER, UioFunction } from '../uio/function.ts';
 import { Container, type VfioPlace } from '../vfio/container.ts';
 import { VfioDevice } from '../vfio/device.ts';
 import { withoutIommu } from '../vfio/group.ts';
-import { doAll } from './do-all.ts';
+import { doAll, doAllQuietly } from './do-all.ts';
 import { FunctionDevio } from './function-devio.ts';
 import { vfioPlace } from './iommu.ts';
 import { FrameAddresses, PhysicalDeviceMemory } from './physical-memory.ts';
@@ -75,17 +75,14 @@ function noiommuBackend({ vfio }: NommuPlace): Backend {
       return groupOf(device) >= 0 || `vfio has made no group of it: linecard bind ${address} vfio-pci --noiommu-mode`;
     },
     open(device) {
-      const undo: (() => void)[] = [];
+      // Nothing is mapped, so nothing is shared: each has a container of its own.
+      const container = new Container(vfio, 'noiommu');
+      const undo: (() => void)[] = [() => container.close()];
       try {
-        // Nothing is mapped, so nothing is shared: each has a container of its own.
-        const container = new Container(vfio, 'noiommu');
-        undo.unshift(() => container.close());
-        const group = container.take(groupOf(device));
-        undo.unshift(() => container.leave(group));
-        const fd = group.device(device.address);
-        const leave = () => doAll(undo);
+        const { fd, leave } = container.open(device.address, groupOf(device));
+        undo.unshift(leave);
         try {
-          return { device: new VfioDevice(vfio.kernel, fd, device.address), leave };
+          return { device: new VfioDevice(vfio.kernel, fd, device.address), leave: () => doAll(undo) };
         } catch (error) {
           vfio.kernel.close(fd);
           throw error;
@@ -96,15 +93,6 @@ function noiommuBackend({ vfio }: NommuPlace): Backend {
       }
     },
   };
-}
-
-/** Undoes what can be undone, after an error that counts more. */
-function doAllQuietly(steps: readonly (() => void)[]): void {
-  try {
-    doAll(steps);
-  } catch {
-    // The error that counts is the first.
-  }
 }
 
 /** What lets any function down, whoever gives it: in the order in which a user would mend it. */

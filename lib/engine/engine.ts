@@ -2,7 +2,7 @@
 import { loadNative } from '../../native/index.ts';
 import { Arena } from '../arena/arena.ts';
 import { FramePool } from '../arena/frame-pool.ts';
-import { iommuDevio } from '../devios/iommu.ts';
+import { iommuDevios } from '../devios/iommu.ts';
 import { memoryDevio } from '../devios/memory.ts';
 import { nommuDevios } from '../devios/nommu.ts';
 import { vhostDevio } from '../devios/vhost.ts';
@@ -89,9 +89,9 @@ export class Engine {
     for (const api of [MEMORY_ENUMERATOR_API, FILE_ENUMERATOR_API])
       this.framework.registerDevio(memoryDevio(arena, api));
     this.framework.registerDevio(xskDevio(arena, means.frames, netdevs, NETDEV_ENUMERATOR_API));
-    this.framework.registerDevio(iommuDevio(arena, means.frames, functions, PCI_ENUMERATOR_API, keeper));
-    for (const devio of nommuDevios(arena, means.frames, functions, PCI_ENUMERATOR_API, keeper))
-      this.framework.registerDevio(devio);
+    for (const make of [iommuDevios, nommuDevios])
+      for (const devio of make(arena, means.frames, functions, PCI_ENUMERATOR_API, keeper))
+        this.framework.registerDevio(devio);
     for (const make of [vhostUserDevio, vhostDevio])
       this.framework.registerDevio(make(arena, means.frames, SOCKET_ENUMERATOR_API));
     const plain = [

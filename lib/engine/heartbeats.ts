@@ -1,4 +1,5 @@
 /** Looks at the workers' heartbeats, and tells a worker that hangs from one that the machine does not let run. Control half. */
+import { everyMs, type Pulse } from '../pulse.ts';
 import { Grace } from './thread-state.ts';
 import type { Worker } from './worker.ts';
 
@@ -29,7 +30,7 @@ export class Heartbeats {
   private readonly stallMs: number;
   private readonly listener: HeartbeatListener;
   private readonly beats = new Map<Worker, Beat>();
-  private timer: NodeJS.Timeout | undefined;
+  private pulse: Pulse | undefined;
 
   constructor(workers: () => readonly Worker[], stallMs: number, listener: HeartbeatListener) {
     this.workers = workers;
@@ -38,13 +39,14 @@ export class Heartbeats {
   }
 
   start(): void {
-    this.timer = setInterval(() => {
+    const look = () => {
       for (const worker of this.workers()) this.look(worker);
-    }, LOOK_MS);
+    };
+    this.pulse = everyMs(LOOK_MS, look, true);
   }
 
   stop(): void {
-    clearInterval(this.timer);
+    this.pulse?.stop();
   }
 
   private look(worker: Worker): void {

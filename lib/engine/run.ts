@@ -1,8 +1,10 @@
 /** A run: jobs on workers, from the first packet to the balanced ledger. Control half. */
+
 import { EventEmitter } from 'node:events';
 import { COMMAND } from '../../workers/control.ts';
 import { PlanError, PortError } from '../errors.ts';
 import type { Pktio } from '../pktio/types.ts';
+import { everyMs, type Pulse } from '../pulse.ts';
 import { resolveApp } from './apps.ts';
 import { type Crew, type CrewJob, type Means, makeCrew, NO_CREW } from './crew.ts';
 import { drain, halt } from './ending.ts';
@@ -17,7 +19,7 @@ import type { AppSpec, Assignment, JobSpec } from './types.ts';
 import type { Worker } from './worker.ts';
 
 /** How often a run looks whether its sources have ended. */
-const FINISHED_MS = 50;
+const FINISHED_MS = 100;
 /** Longest wait for all workers to stand still when a port goes away. */
 const EMPTY_MS = 500;
 /** Errors that are kept for the result. */
@@ -38,7 +40,7 @@ export class Run extends EventEmitter<RunEvents> {
   private started = 0;
   private ending: Promise<RunResult> | undefined;
   private finish: (result: RunResult) => void = () => {};
-  private watch: NodeJS.Timeout | undefined;
+  private watch: Pulse | undefined;
   /** Resolves when packets flow, or the start has failed and everything is as before. */
   private begun: Promise<void> = Promise.resolve();
   private cancelled: Error | undefined;
@@ -206,9 +208,10 @@ export class Run extends EventEmitter<RunEvents> {
     }
     this.started = performance.now();
     for (const worker of this.crew.workers) worker.command(COMMAND.run);
-    this.watch = setInterval(() => {
+    const look = () => {
       if (this.sourcesEnded()) void this.stop();
-    }, FINISHED_MS);
+    };
+    this.watch = everyMs(FINISHED_MS, look, true);
   }
 
   private async startPorts(): Promise<void> {
@@ -258,7 +261,7 @@ export class Run extends EventEmitter<RunEvents> {
   }
 
   private async end(): Promise<RunResult> {
-    clearInterval(this.watch);
+    this.watch?.stop();
     if (this.supervisor.drivers.pending !== undefined) await this.supervisor.drivers.pending;
     this.supervisor.stop();
     await drain(this.crew, this.means.settings.drainMs);

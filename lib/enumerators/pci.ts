@@ -2,6 +2,7 @@
  * Enumerator class `pci`: network controllers on PCI, one enumerator per domain, as they come and go. `pci:ADDRESS` asks for
  * one.
  */
+
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Native } from '../../native/index.ts';
@@ -18,6 +19,7 @@ import {
 import { fullAddress, isNetwork, type PciFunction, readFunction, readFunctions } from '../pci/device.ts';
 import type { PciView, PciWishes } from '../pci/devio.ts';
 import { Uevents } from '../pci/uevents.ts';
+import { everyMs, type Pulse } from '../pulse.ts';
 import { badName, type Options, optionValues, parsePortName } from './options.ts';
 
 /** Facts are `kind`, `vendor`, `device`, `subsystemVendor`, `subsystemDevice`, `class`, `kernelDriver`, `iommuGroup`, `numaNode`, `netif`. */
@@ -42,9 +44,9 @@ const OPTIONS: Options = {
 };
 
 /** How often events are looked for, in milliseconds. */
-const LOOK_MS = 50;
+const LOOK_MS = 100;
 /** Without events everything is read afresh now and then: each so many looks. */
-const LOOKS_UNTOLD = 20;
+const LOOKS_UNTOLD = 10;
 /** How long a function that is going may take to be let go, in milliseconds. */
 const RECALL_MS = 1000;
 /** The domain of machines that have one. */
@@ -82,7 +84,7 @@ export class PciTable implements PciView {
   private readonly doubtful = new Set<string>();
   private host: ClassHost | undefined;
   private uevents: Uevents | undefined;
-  private timer: NodeJS.Timeout | undefined;
+  private pulse: Pulse | undefined;
   private looks = 0;
   private readonly failed: (error: Error) => void;
 
@@ -101,12 +103,11 @@ export class PciTable implements PciView {
     // Subscribed before it reads: what changes meanwhile is told as well.
     this.subscribe();
     this.readAll();
-    this.timer = setInterval(() => this.look(), LOOK_MS);
-    this.timer.unref();
+    this.pulse = everyMs(LOOK_MS, () => this.look());
   }
 
   stop(): void {
-    clearInterval(this.timer);
+    this.pulse?.stop();
     this.uevents?.close();
     this.uevents = undefined;
     this.host = undefined;

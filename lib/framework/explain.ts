@@ -55,7 +55,20 @@ function reasonOf(attempts: readonly Attempt[], drivers: number, untried: number
   if (closest.stage === 'class') return `none of the ${drivers} registered drivers is for its class`;
   // It may have come as far by several ways, and only people know which of them was meant.
   const ways = attempts.filter(({ driver, stage }) => driver === closest.driver && stage === closest.stage);
-  return `driver ${closest.driver}${ways.map((way) => `${through(way)}: ${way.reason}`).join('; or')}`;
+  return `driver ${closest.driver}${together(ways)
+    .map((way) => `${through(way)}: ${way.reason}`)
+    .join('; or')}`;
+}
+
+/** Back ends of a devio that are refused for the same reason are one way. */
+function together(ways: readonly Attempt[]): Attempt[] {
+  const joined = new Map<string, Attempt>();
+  for (const way of ways) {
+    const key = JSON.stringify([way.devio, way.reason]);
+    const known = joined.get(key);
+    joined.set(key, known === undefined ? way : { ...known, backend: `${known.backend}, ${way.backend}` });
+  }
+  return [...joined.values()];
 }
 
 const through = ({ devio, backend }: Attempt): string =>

@@ -113,7 +113,7 @@ export interface Devio {
 export interface DevioProvider extends ObjectInfo {
   /** What drivers ask for. */
   readonly api: Api;
-  /** How it is done: `vfio`, `uio`, `vfio-noiommu`, `arena` … */
+  /** How it is done: `vfio`, `iommufd`, `uio`, `vfio-noiommu`, `arena` … */
   readonly backend: string;
   /** The enumerator api whose devices it can reach. It is never asked about any other device. */
   readonly enumeratorApi: Api;

@@ -119,7 +119,8 @@ export class Custody {
 
   /** Should both processes be killed at once, the kernel stops the function before the memory goes. */
   private order(held: Held): void {
-    if (held.backend === 'vfio') return;
+    // What an IOMMU has mapped is pinned.
+    if (held.backend === 'vfio' || held.backend === 'iommufd') return;
     const before = held.last;
     held.last = this.hands.closedFirst(held.access.fd, [...this.memory.values()]);
     if (before >= 0) this.hands.close(before);

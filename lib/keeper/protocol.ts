@@ -23,7 +23,7 @@ export const KEEPER_FDS = 200;
 export const KEEPER_VARIABLE = 'LINECARD_KEEPER';
 
 /** Back ends whose functions can be stopped from outside. */
-export const BACKENDS = ['vfio', 'vfio-noiommu', 'uio'] as const;
+export const BACKENDS = ['vfio', 'iommufd', 'vfio-noiommu', 'uio'] as const;
 export type Backend = (typeof BACKENDS)[number];
 
 /** A message. */

@@ -1,11 +1,13 @@
 /** The interfaces of a network namespace, kept up to date by rtnetlink. Control half. */
+
 import type { Native } from '../../native/index.ts';
+import { everyMs, type Pulse } from '../pulse.ts';
 import type { Message } from './message.ts';
 import { type Address, decodeAddress, decodeDefaultRoute, decodeLink, GROUPS, type Link, RTM } from './rtnetlink.ts';
 import { dumpAll, NetlinkSocket } from './socket.ts';
 
 /** How often changes are looked for, in milliseconds. */
-const LOOK_MS = 50;
+const LOOK_MS = 100;
 /** How long what was read is new. */
 const FRESH_MS = 200;
 
@@ -27,7 +29,7 @@ export class Netdevs {
   private readonly listener: NetdevListener;
   private readonly byIndex = new Map<number, Link>();
   private addressList: Address[] = [];
-  private timer: NodeJS.Timeout | undefined;
+  private pulse: Pulse | undefined;
   private reading = false;
   private readAt = 0;
 
@@ -41,12 +43,11 @@ export class Netdevs {
   async start(): Promise<void> {
     // Subscribed before it reads: what changes meanwhile is told as well, and is the last word.
     await this.readAll();
-    this.timer = setInterval(() => this.look(), LOOK_MS);
-    this.timer.unref();
+    this.pulse = everyMs(LOOK_MS, () => this.look());
   }
 
   stop(): void {
-    clearInterval(this.timer);
+    this.pulse?.stop();
     this.socket.close();
   }
 

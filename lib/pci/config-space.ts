@@ -91,11 +91,12 @@ export function extendedCapabilities(config: ConfigSpace): Capability[] {
   return found;
 }
 
-/** Sets and clears bits of the command register; returns what it was. */
+/** Sets and clears bits of the command register, unless the function does not answer; returns what it was. */
 export function changeCommand(config: ConfigSpace, set: number, clear: number): number {
   const before = config.read(HEADER.command, 16);
   const after = (before & ~clear) | set;
-  if (after !== before) config.write(HEADER.command, 16, after);
+  // Bits 11 to 15 are reserved: all ones is nobody's answer, and nothing to go by.
+  if (after !== before && before !== 0xffff) config.write(HEADER.command, 16, after);
   return before;
 }
 

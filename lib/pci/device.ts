@@ -2,7 +2,7 @@
  * PCI functions as the kernel describes them (Linux, Documentation/ABI/testing/sysfs-bus-pci). The root of sysfs is a
  * parameter, so that a tree of the tests' own serves as well. Control half.
  */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
 /** A base address register. */
@@ -138,6 +138,13 @@ export function readFunction(sysfs: string, address: string): PciFunction | unde
     bars: barsOf(text(join(path, 'resource'))),
     netifs: netifsOf(path),
   };
+}
+
+/** Kernel driver of the function at `address`, empty when it has none; undefined when it has gone. Quick: asked often, and in need. */
+export function driverOf(sysfs: string, address: string): string | undefined {
+  const path = join(sysfs, 'bus/pci/devices', address);
+  const driver = link(join(path, 'driver'));
+  return driver !== '' || existsSync(path) ? driver : undefined;
 }
 
 /** All functions, in the order of their addresses. */

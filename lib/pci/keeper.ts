@@ -1,6 +1,6 @@
 /**
  * Another process that has what it takes to stop a function when this one dies, by whatever means: `linecard supervise`
- * (docs/adr/0013-keeper.md). This is how an engine sees it. Control half.
+ * (docs/adr/0015-keeper.md). This is how an engine sees it. Control half.
  */
 import type { FunctionAccess } from './access.ts';
 

@@ -2,15 +2,17 @@
  * A PCI function that uio_pci_generic has, by its files: `/dev/uioN` for its interrupt line, sysfs for the rest (Linux,
  * Documentation/driver-api/uio-howto.rst; Documentation/ABI/testing/sysfs-bus-pci). Control half.
  */
+
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { INTERRUPT_LINE, type Native } from '../../native/index.ts';
 import { DevioError } from '../errors.ts';
 import { type FunctionAccess, type FunctionNews, type InterruptSource, LOOK_MS, type Region } from '../pci/access.ts';
 import { COMMAND, type ConfigSpace, changeCommand, HEADER } from '../pci/config-space.ts';
-import { readFunction } from '../pci/device.ts';
+import { driverOf, readFunction } from '../pci/device.ts';
 import type { InterruptKind, Interrupts } from '../pci/devio.ts';
 import { FileConfig } from '../pci/file-config.ts';
+import { everyMs } from '../pulse.ts';
 import { errnoName, systemError } from '../system-error.ts';
 
 /** The kernel driver. */
@@ -198,20 +200,19 @@ export class UioFunction implements FunctionAccess {
   }
 
   absence(): string | undefined {
-    const found = readFunction(this.place.sysfs, this.address);
-    if (found === undefined) return 'it has been removed';
+    const driver = driverOf(this.place.sysfs, this.address);
+    if (driver === undefined) return 'it has been removed';
     // Nothing keeps anybody from giving it to another kernel driver: from then on it is that one's.
-    return found.driver === UIO_DRIVER ? undefined : `${found.driver || 'nobody'} has it now, not ${UIO_DRIVER}`;
+    return driver === UIO_DRIVER ? undefined : `${driver || 'nobody'} has it now, not ${UIO_DRIVER}`;
   }
 
   watch(news: FunctionNews, look: () => void): { close(): void } {
-    const timer = setInterval(() => {
+    const pulse = everyMs(LOOK_MS, () => {
       const absence = this.absence();
       if (absence === undefined) look();
       else news.lost(absence);
-    }, LOOK_MS);
-    timer.unref();
-    return { close: () => clearInterval(timer) };
+    });
+    return { close: () => pulse.stop() };
   }
 
   close(): void {

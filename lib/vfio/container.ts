@@ -16,16 +16,11 @@ import {
   IOVA_RANGES,
   REQUEST,
 } from './abi.ts';
+import { type AddressSpace, type IovaRange, type OpenedFunction, requireFree, requireUnmapped } from './addresses.ts';
 import { cannotMap, cannotOpen, failed, refused } from './failures.ts';
 import { Group } from './group.ts';
-import { ask, entries, findCapability, structure } from './info.ts';
+import { ask, entries, findCapability, structure, viewOf } from './info.ts';
 import type { VfioKernel } from './kernel.ts';
-
-/** Addresses that may be mapped: first and last. */
-export interface IovaRange {
-  readonly start: bigint;
-  readonly end: bigint;
-}
 
 /** Where a container's things are. */
 export interface VfioPlace {
@@ -53,7 +48,7 @@ const WHY_NOT: Readonly<Record<IommuKind, readonly [why: string, fix: string]>> 
 };
 
 /** An open container. */
-export class Container {
+export class Container implements AddressSpace {
   readonly fd: number;
   private readonly place: VfioPlace;
   private readonly kind: IommuKind;
@@ -84,8 +79,18 @@ export class Container {
     }
   }
 
-  /** Opens group `number` and takes it in, or says that it is in. To be let go as often. Throws as `Group`, `NO_IOMMU`. */
-  take(number: number): Group {
+  /** Takes the group in unless it is, and opens the function. Throws as `Group`, `NO_IOMMU`. */
+  open(address: string, number: number): OpenedFunction {
+    const group = this.take(number);
+    try {
+      return { fd: group.device(address), leave: () => this.leave(group) };
+    } catch (error) {
+      this.leave(group);
+      throw error;
+    }
+  }
+
+  private take(number: number): Group {
     const known = this.groups.get(number);
     if (known !== undefined) {
       known.users++;
@@ -116,8 +121,7 @@ export class Container {
     }
   }
 
-  /** Gives back what `take` gave. Its devices have been closed. */
-  leave({ number }: Group): void {
+  private leave({ number }: Group): void {
     const known = this.groups.get(number);
     if (known === undefined || --known.users > 0) return;
     this.groups.delete(number);
@@ -134,7 +138,12 @@ export class Container {
       throw failed('VFIO_IOMMU', 'asking the IOMMU for its addresses', cause);
     }
     if ((info.getUint32(IOMMU_INFO.flags, true) & IOMMU_FLAGS.caps) === 0) return undefined;
-    const at = findCapability(info, info.getUint32(IOMMU_INFO.capOffset, true), IOMMU_CAP_IOVA_RANGE);
+    const at = findCapability(
+      info,
+      info.getUint32(IOMMU_INFO.capOffset, true),
+      IOMMU_CAP_IOVA_RANGE,
+      IOVA_RANGES.first,
+    );
     if (at === undefined) return undefined;
     const count = info.getUint32(at + IOVA_RANGES.count, true);
     return entries(info, at + IOVA_RANGES.first, count, IOVA_RANGE.bytes).map((entry) => ({
@@ -143,27 +152,12 @@ export class Container {
     }));
   }
 
-  /**
-   * Lets devices read and write `memory` (whole pages) at address `iova`. Throws `ADDRESS_REFUSED` when part of that is
-   * reserved, and `DMA_MAP`.
-   */
   map(iova: number, memory: Uint8Array): void {
-    const size = BigInt(memory.length);
-    const start = BigInt(iova);
-    const free = this.ranges() ?? [{ start, end: start + size }];
-    if (!free.some((range) => range.start <= start && start + size - 1n <= range.end)) {
-      const list = free.map((range) => `0x${range.start.toString(16)} to 0x${range.end.toString(16)}`).join(', ');
-      throw refused(
-        'ADDRESS_REFUSED',
-        `${size} bytes at 0x${iova.toString(16)} for devices`,
-        `the IOMMU has ${list}; what is between is reserved`,
-        'ask for fewer or smaller frames, which may lie elsewhere',
-      );
-    }
+    requireFree(this.ranges(), iova, memory.length);
     const argument = structure(DMA_MAP.bytes, (view) => {
       view.setUint32(DMA_MAP.flags, DMA_MAP_FLAGS.read | DMA_MAP_FLAGS.write, true);
-      view.setBigUint64(DMA_MAP.iova, start, true);
-      view.setBigUint64(DMA_MAP.size, size, true);
+      view.setBigUint64(DMA_MAP.iova, BigInt(iova), true);
+      view.setBigUint64(DMA_MAP.size, BigInt(memory.length), true);
     });
     try {
       this.place.kernel.ioctl(this.fd, REQUEST.iommuMapDma, argument, [[DMA_MAP.vaddr, memory]]);
@@ -172,7 +166,6 @@ export class Container {
     }
   }
 
-  /** Takes memory away from devices. Throws `DMA_UNMAP`. */
   unmap(iova: number, bytes: number): void {
     const argument = structure(DMA_UNMAP.bytes, (view) => {
       view.setBigUint64(DMA_UNMAP.iova, BigInt(iova), true);
@@ -183,6 +176,7 @@ export class Container {
     } catch (cause) {
       throw failed('DMA_UNMAP', `taking ${bytes} bytes of memory from devices`, cause);
     }
+    requireUnmapped(bytes, viewOf(argument).getBigUint64(DMA_UNMAP.size, true));
   }
 
   /** Ends it: with the last fd all mappings go. */

@@ -2,6 +2,7 @@
 import type { FunctionAccess, FunctionNews, InterruptSource, Region } from '../pci/access.ts';
 import type { ConfigSpace } from '../pci/config-space.ts';
 import { FileConfig } from '../pci/file-config.ts';
+import { errnoName } from '../system-error.ts';
 import {
   DEVICE_FLAGS,
   DEVICE_INFO,
@@ -61,7 +62,12 @@ export class VfioDevice implements FunctionAccess {
     const offset = Number(info.getBigUint64(REGION_INFO.offset, true));
     const whole = (flags & REGION_FLAGS.mmap) === 0 ? [] : [{ at: 0, length: bytes, fdOffset: offset }];
     if (whole.length === 0 || (flags & REGION_FLAGS.caps) === 0) return { fd, bytes, offset, areas: whole };
-    const at = findCapability(info, info.getUint32(REGION_INFO.capOffset, true), REGION_CAP_SPARSE_MMAP);
+    const at = findCapability(
+      info,
+      info.getUint32(REGION_INFO.capOffset, true),
+      REGION_CAP_SPARSE_MMAP,
+      SPARSE_MMAP.first,
+    );
     if (at === undefined) return { fd, bytes, offset, areas: whole };
     const count = info.getUint32(at + SPARSE_MMAP.areas, true);
     const areas = entries(info, at + SPARSE_MMAP.first, count, SPARSE_AREA.bytes).map((entry) => {
@@ -72,14 +78,16 @@ export class VfioDevice implements FunctionAccess {
     return { fd, bytes, offset, areas: areas.filter(({ length }) => length > 0) };
   }
 
-  /** How many interrupts of kind `index` there are that an eventfd can be told of; 0 when the kernel knows none. */
+  /** How many interrupts of kind `index` there are that an eventfd can be told of; 0 when the kernel knows none. Throws `VFIO_DEVICE`. */
   count(index: number): number {
     let info: DataView;
     try {
       const fill = (view: DataView) => view.setUint32(IRQ_INFO.index, index, true);
-      info = this.ask('interrupts', REQUEST.deviceGetIrqInfo, IRQ_INFO.bytes, fill);
-    } catch {
-      return 0; // error interrupts are PCI Express's only; request interrupts came with Linux 4.0
+      info = ask(this.kernel, this.fd, REQUEST.deviceGetIrqInfo, IRQ_INFO.bytes, fill);
+    } catch (cause) {
+      // Error interrupts are PCI Express's only; request interrupts came with Linux 4.0.
+      if (errnoName(cause) === 'EINVAL') return 0;
+      throw failed('VFIO_DEVICE', `device ${this.address}, its interrupts`, cause);
     }
     if ((info.getUint32(IRQ_INFO.flags, true) & IRQ_FLAGS.eventfd) === 0) return 0;
     return info.getUint32(IRQ_INFO.count, true);

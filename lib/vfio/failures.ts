@@ -18,11 +18,11 @@ export function refused(code: string, what: string, why: string, fix: string): D
   return new DevioError(code, { what, why, fix });
 }
 
-/** Why a file of VFIO's could not be opened. */
-export function cannotOpen(path: string, cause: unknown): Error {
+/** Why a file of VFIO's could not be opened; `load` is the command that makes it. */
+export function cannotOpen(path: string, cause: unknown, load = 'modprobe vfio-pci'): Error {
   return failed('VFIO_OPEN', path, cause, {
-    ENOENT: 'load the module: modprobe vfio-pci',
-    ENODEV: 'load the module: modprobe vfio-pci',
+    ENOENT: `load the module: ${load}`,
+    ENODEV: `load the module: ${load}`,
     EACCES: `let this user have it: chown USER ${path}, or a udev rule; or be root`,
     EPERM: 'without an IOMMU it takes CAP_SYS_RAWIO: be root',
     EBUSY: 'another process has it open: end that one first',

@@ -10,6 +10,8 @@ import type { VfioKernel } from './kernel.ts';
 const RECORD = 8192;
 /** Most records that are read at a time. */
 const MOST = 10_000;
+/** More than the kernel's buffer has room for: 32 MiB at most (CONFIG_LOG_BUF_SHIFT), and a record has some 100 bytes. */
+const ALL = 2 ** 20;
 
 const PATTERNS: readonly RegExp[] = [
   /DMAR: \[(?<kind>DMA (?:Read|Write))[^\]]*\] Request device \[(?<device>[0-9a-f:.]+)\].* fault addr (?<at>\w+)/,
@@ -56,7 +58,8 @@ export class FaultLog {
     } catch {
       return undefined;
     }
-    log.look(); // what is there is about others
+    // What is there is about others.
+    for (let i = 0; i < ALL && log.next() !== undefined; i++);
     return log;
   }
 

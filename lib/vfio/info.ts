@@ -33,12 +33,15 @@ export function ask(
   return viewOf(whole);
 }
 
-/** Where in `info` capability `id` begins, from the one at `first` on (0: none); undefined when there is none. */
-export function findCapability(info: DataView, first: number, id: number): number | undefined {
+/**
+ * Where in `info` capability `id` begins, from the one at `first` on (0: none); undefined when there is none, or less of it
+ * than `bytes`.
+ */
+export function findCapability(info: DataView, first: number, id: number, bytes: number): number | undefined {
   // Each lies behind the one before: a list that does not end is not followed.
   for (let at = first, before = 0; at > before; before = at, at = info.getUint32(before + CAP_HEADER.next, true)) {
     if (at + CAP_HEADER.bytes > info.byteLength) return undefined;
-    if (info.getUint16(at + CAP_HEADER.id, true) === id) return at;
+    if (info.getUint16(at + CAP_HEADER.id, true) === id) return at + bytes > info.byteLength ? undefined : at;
   }
   return undefined;
 }

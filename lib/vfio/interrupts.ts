@@ -1,12 +1,20 @@
 /** Interrupts of a VFIO device as eventfds (VFIO_DEVICE_SET_IRQS). Control half. */
+
 import { type FunctionNews, type InterruptSource, LOOK_MS } from '../pci/access.ts';
 import type { InterruptKind, Interrupts } from '../pci/devio.ts';
+import { everyMs, type Pulse } from '../pulse.ts';
+import { errnoName } from '../system-error.ts';
 import { IRQ_SET, IRQ_SET_FLAGS, PCI_IRQ, REQUEST } from './abi.ts';
 import type { VfioDevice } from './device.ts';
 import { failed, refused } from './failures.ts';
 import { structure } from './info.ts';
+import { closeAll } from './kernel.ts';
 
-/** Has the kernel signal `fds`, one per interrupt of kind `index`; none at all when there are none. */
+/**
+ * Has the kernel signal `fds`, one per interrupt of kind `index`; none at all when there are none. Throws `NO_INTERRUPTS`
+ * when it cannot have as many vectors: it calls that a success, and returns how many there would be
+ * (Linux, `vfio_msi_enable` in drivers/vfio/pci/vfio_pci_intrs.c).
+ */
 function setIrqs(device: VfioDevice, index: number, fds: readonly number[], action: number = IRQ_SET_FLAGS.trigger) {
   const data = fds.length === 0 ? IRQ_SET_FLAGS.dataNone : IRQ_SET_FLAGS.dataEventfd;
   const argument = structure(IRQ_SET.data + fds.length * 4, (view) => {
@@ -15,7 +23,10 @@ function setIrqs(device: VfioDevice, index: number, fds: readonly number[], acti
     view.setUint32(IRQ_SET.count, fds.length, true);
     for (const [i, fd] of fds.entries()) view.setInt32(IRQ_SET.data + i * 4, fd, true);
   });
-  device.kernel.ioctl(device.fd, REQUEST.deviceSetIrqs, argument);
+  const most = device.kernel.ioctl(device.fd, REQUEST.deviceSetIrqs, argument);
+  if (most === 0) return;
+  const what = `${fds.length} vectors of ${device.address}`;
+  throw refused('NO_INTERRUPTS', what, `the machine has ${most} left for it`, 'ask for fewer');
 }
 
 /** The interrupts of one device that are on. The fds are its own. */
@@ -45,13 +56,14 @@ export class VfioInterrupts implements InterruptSource {
     };
     try {
       const vectors = Array.from({ length: count }, eventfd);
+      const unmask = kind === 'intx' ? eventfd() : -1;
       // All at once: some kernels cannot add vectors to those that are on.
       setIrqs(this.device, PCI_IRQ[kind], vectors);
-      this.on = { kind, fds: vectors, unmask: kind === 'intx' ? eventfd() : -1 };
-      if (kind === 'intx') setIrqs(this.device, PCI_IRQ.intx, [this.on.unmask], IRQ_SET_FLAGS.unmask);
+      this.on = { kind, fds: vectors, unmask };
+      if (kind === 'intx') setIrqs(this.device, PCI_IRQ.intx, [unmask], IRQ_SET_FLAGS.unmask);
       return this.on;
     } catch (cause) {
-      if (this.on === undefined) for (const fd of fds) kernel.close(fd);
+      if (this.on === undefined) closeAll(kernel, fds);
       else this.disable();
       throw failed('NO_INTERRUPTS', what, cause, { ENOSPC: 'the machine has no more vectors: ask for fewer' });
     }
@@ -65,9 +77,11 @@ export class VfioInterrupts implements InterruptSource {
     try {
       setIrqs(device, PCI_IRQ[on.kind], []);
     } catch (cause) {
-      throw failed('VFIO_DEVICE', `turning interrupts of ${device.address} off`, cause);
+      // What has gone does not interrupt.
+      if (errnoName(cause) !== 'ENODEV')
+        throw failed('VFIO_DEVICE', `turning interrupts of ${device.address} off`, cause);
     } finally {
-      for (const fd of [...on.fds, ...(on.unmask < 0 ? [] : [on.unmask])]) device.kernel.close(fd);
+      closeAll(device.kernel, on.unmask < 0 ? on.fds : [...on.fds, on.unmask]);
     }
   }
 }
@@ -76,7 +90,7 @@ export class VfioInterrupts implements InterruptSource {
 export class VfioWatch {
   private readonly device: VfioDevice;
   private readonly watches: readonly { readonly epoll: number; readonly fd: number; readonly told: () => void }[];
-  private readonly timer: NodeJS.Timeout;
+  private readonly pulse: Pulse;
   private open = true;
 
   /** `look` is called as often as it is looked, for whatever else is to be looked at. Throws `VFIO_DEVICE`. */
@@ -101,26 +115,23 @@ export class VfioWatch {
       this.closeFds();
       throw failed('VFIO_DEVICE', `what the kernel says of ${device.address}`, cause);
     }
-    this.timer = setInterval(() => {
+    this.pulse = everyMs(LOOK_MS, () => {
       // An eventfd in an edge-triggered set says each signal once, and need not be read.
       for (const { epoll, told: tell } of made) if (this.open && device.kernel.epollWait(epoll, 0) > 0) tell();
       if (this.open) look();
-    }, LOOK_MS);
-    this.timer.unref();
+    });
   }
 
   /** Idempotent. The device's file goes after it: with that the kernel forgets the eventfds. */
   close(): void {
     if (!this.open) return;
     this.open = false;
-    clearInterval(this.timer);
+    this.pulse.stop();
     this.closeFds();
   }
 
   private closeFds(): void {
-    for (const { epoll, fd } of this.watches) {
-      if (fd >= 0) this.device.kernel.close(fd);
-      this.device.kernel.close(epoll);
-    }
+    const fds = this.watches.flatMap(({ epoll, fd }) => (fd < 0 ? [epoll] : [fd, epoll]));
+    closeAll(this.device.kernel, fds);
   }
 }

@@ -19,6 +19,19 @@ export interface VfioKernel {
   epollWait(epoll: number, us: number): number;
 }
 
+/** Closes all of `fds`, whatever becomes of the others, then throws the first error if there was one. */
+export function closeAll(kernel: Pick<VfioKernel, 'close'>, fds: readonly number[]): void {
+  const errors: unknown[] = [];
+  for (const fd of fds) {
+    try {
+      kernel.close(fd);
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors[0];
+}
+
 /** The kernel that runs. */
 export function vfioKernel(native: Native): VfioKernel {
   return {

@@ -263,6 +263,12 @@ describe('what it looks at', () => {
   });
 });
 
+test('VFIO is there in either of its forms', () => {
+  const files = { 'dev/vfio/vfio': undefined, 'dev/vfio/devices/vfio0': '' };
+  expect(check(machine({ ...files, 'dev/iommu': '' }), 'vfio')).toMatchObject({ ok: true, found: 'VFIO is loaded' });
+  expect(check(machine(files), 'vfio').ok).toBe(false);
+});
+
 describe('reading', () => {
   test('versions compare by number, part by part', () => {
     expect([

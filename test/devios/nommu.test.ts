@@ -8,13 +8,14 @@ import { factsOf } from '../../lib/enumerators/pci.ts';
 import { DevioError } from '../../lib/errors.ts';
 import type { Device, DevioProvider } from '../../lib/framework/types.ts';
 import { readFunction } from '../../lib/pci/device.ts';
-import type { PciDevio, PciView, PciWishes } from '../../lib/pci/devio.ts';
+import type { PciDevio } from '../../lib/pci/devio.ts';
 import type { Keeper } from '../../lib/pci/keeper.ts';
 import { HUGE_PAGE, type Pagemap, PhysicalMemory } from '../../lib/pci/physical.ts';
 import { vfioKernel } from '../../lib/vfio/kernel.ts';
 import { thrown } from '../fakes/errors.ts';
 import { countFds } from '../fakes/fds.ts';
 import { fakePagemap, hugeArena } from '../fakes/pagemap.ts';
+import { FakePciView } from '../fakes/pci-view.ts';
 import type { FakeFunction } from '../fakes/sysfs.ts';
 import { FakeUio } from '../fakes/uio.ts';
 
@@ -22,22 +23,10 @@ const API = { name: 'pci', version: 1 };
 /** Huge pages lie in the reverse of their order, so that no two follow each other. */
 const reversed = fakePagemap((n) => 2 ** 30 - n);
 
-class FakeView implements PciView {
-  wishes: PciWishes | undefined = { 'unsafe-dma': true };
-  readonly log: string[] = [];
-  wanted = () => this.wishes;
-  take = () => {
-    this.log.push('take');
-    return this.wishes;
-  };
-  unwant = () => void this.log.push('unwant');
-  recall = () => void this.log.push('recall');
-}
-
 interface World {
   readonly uio: FakeUio;
   readonly arena: Arena;
-  readonly view: FakeView;
+  readonly view: FakePciView;
   readonly device: () => Device;
   readonly provider: (backend: string) => DevioProvider;
   readonly open: () => PciDevio;
@@ -55,7 +44,7 @@ function world(options: WorldOptions = {}): World {
   const uio = new FakeUio(made);
   const { arena } = hugeArena();
   const frames = new FramePool(arena, { frames: 2048, hugepages });
-  const view = new FakeView();
+  const view = new FakePciView({ 'unsafe-dma': true });
   const { native, sysfs, dev } = uio.place;
   const vfio = { kernel: vfioKernel(native), sysfs, dev: `${dev}/vfio`, memlock: 0 };
   const providers = nommuDevios(arena, frames, view, API, keeper, { vfio, dev, pagemap });

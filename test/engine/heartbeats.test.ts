@@ -15,7 +15,7 @@ describe('the watch', () => {
   let seen: string[];
   let watch: Heartbeats;
   beforeEach(() => {
-    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
     worker = fakeWorker();
     seen = [];
     watch = new Heartbeats(() => [worker as unknown as Worker], 1000, {
@@ -23,6 +23,7 @@ describe('the watch', () => {
       stuck: () => seen.push('stuck'),
     });
     watch.start();
+    vi.advanceTimersByTime(50); // between two looks
   });
   afterEach(() => {
     watch.stop();

@@ -51,6 +51,12 @@ describe('explain', () => {
       'fake/bus/a is not bound: driver driver through fake-io v1 (memory): another kernel driver has it; ' +
         'or through fake-io v1 (second): it needs huge pages',
     );
+    // Once, when the reason is the same.
+    second.onUsable = () => 'another kernel driver has it';
+    await framework.bind(at('a')).catch(() => {});
+    expect(framework.explain(at('a')).summary).toBe(
+      'fake/bus/a is not bound: driver driver through fake-io v1 (memory, second): another kernel driver has it',
+    );
   });
 
   it.each([

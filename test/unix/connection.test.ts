@@ -50,6 +50,26 @@ describe.each<UnixKind>(['stream', 'seqpacket'])('a %s connection', (kind) => {
     }
   });
 
+  it('sends at once what is the peer’s then, although this end has gone; and says so when it cannot', async () => {
+    const [a, b] = pairs.both(kind);
+    await withFds(1, async (fds) => {
+      a.sendNow(Buffer.from('hello'), fds);
+      a.close();
+      const got = await b.read(5, { fds: 1 });
+      expect([text(got!.bytes), got!.fds.length]).toEqual(['hello', 1]);
+      closeAll(got!.fds);
+    });
+    expect(() => a.sendNow(Buffer.from('x'))).toThrow(/closed on this side/);
+    expect(() => b.sendNow(Buffer.from('x'))).toThrow(/the peer has gone/);
+    const [c] = pairs.both(kind);
+    const fill = () => {
+      for (;;) c.sendNow(Buffer.alloc(1000));
+    };
+    expect(fill).toThrow(/the peer does not read/);
+    void c.send(Buffer.alloc(1000)).catch(() => {});
+    expect(() => c.sendNow(Buffer.from('x'))).toThrow(kind === 'stream' ? /the peer/ : /bytes to read/);
+  });
+
   it('knows who is at the other end', () => {
     const [a, b] = pairs.both(kind);
     const me = { pid: process.pid, uid: process.getuid!(), gid: process.getgid!() };

@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Arena } from '../../dist/lib/arena/arena.js';
 import { FramePool } from '../../dist/lib/arena/frame-pool.js';
-import { iommuDevio } from '../../dist/lib/devios/iommu.js';
+import { iommuDevios } from '../../dist/lib/devios/iommu.js';
 import { capabilities } from '../../dist/lib/pci/config-space.js';
 import {
   deviceAt,
@@ -21,7 +21,7 @@ import {
 
 const arena = new Arena(native);
 const frames = new FramePool(arena, { frames: 1024 });
-const provider = iommuDevio(arena, frames, view, { name: 'pci', version: 1 });
+const [provider] = iommuDevios(arena, frames, view, { name: 'pci', version: 1 });
 
 async function e1000e(address) {
   const { devio, events } = await open(provider, address);
@@ -118,7 +118,7 @@ async function both(addresses) {
   const opened = [];
   for (const address of addresses) opened.push(await open(provider, address));
   // As another engine would: a group has one owner.
-  const other = iommuDevio(arena, frames, view, { name: 'pci', version: 1 });
+  const [other] = iommuDevios(arena, frames, view, { name: 'pci', version: 1 });
   let again = 'opened';
   try {
     other.open(deviceAt(addresses[0])).close();

@@ -42,7 +42,10 @@ interface Canary {
 const cards = (options: string) =>
   [0, 1, 0].flatMap((hub, n) => [
     ...['-netdev', `hubport,id=n${n},hubid=${hub}`, '-device', `pcie-root-port,id=rp${n},chassis=${n},slot=${n}`],
-    ...['-device', `virtio-net-pci,netdev=n${n},bus=rp${n},romfile=,mac=52:54:00:00:00:0${n + 1},${options}`],
+    ...[
+      '-device',
+      `virtio-net-pci,id=card${n},netdev=n${n},bus=rp${n},romfile=,mac=52:54:00:00:00:0${n + 1},${options}`,
+    ],
   ]);
 
 /** Broadcasts from the kernel's card, from now on. */
@@ -169,22 +172,44 @@ describe('A supervised engine that is killed, behind an IOMMU', () => {
     TIMEOUT,
   );
 
-  testWithGuest('for good, has its cards given back to the kernel', async () => {
-    const ports = FUNCTIONS.map((address) => `pci:${address}`).join(' ');
+  testWithGuest(
+    'that is not killed lets go of a card that is pulled, and its supervising process does, too',
+    async () => {
+      const ports = FUNCTIONS.map((address) => `pci:${address}`).join(' ');
+      await guest.run(
+        `node ${MAIN} supervise -j -- l2fwd ${ports} ${ENGINE.join(' ')} -T 0 > /tmp/l2fwd.out 2> /tmp/pull.err & echo $! > /tmp/pull.pid
+       for i in $(seq 900); do [ "$(ls /run/linecard/kept 2> /dev/null | wc -l)" = 2 ] && exit; sleep 0.1; done; cat /tmp/pull.err; exit 1`,
+        120_000,
+      );
+      await guest.qmp('device_del', { id: 'card1' });
+      // It ends: one of its ports has gone for good.
+      const output = await guest.run(
+        `for i in $(seq 600); do [ -e /proc/$(cat /tmp/pull.pid) ] || break; sleep 0.1; done
+       ls /sys/bus/pci/devices /run/linecard/kept; cat /tmp/pull.err; dmesg | grep 'blocked until released' || true`,
+        90_000,
+      );
+      expect(output).not.toContain(FUNCTIONS[1]!.concat('\n'));
+      expect(output).not.toContain('.json');
+      expect(output).not.toContain('"event":"settled"');
+      expect(output).not.toContain('blocked until released');
+      expect(output).toMatch(/PORT_LOST|DEVICE_LOST|wants it back/);
+    },
+  );
+
+  testWithGuest('for good has its card given back to the kernel', async () => {
+    // The other one has been pulled.
+    const [address] = FUNCTIONS;
     const { status, output } = await guest.try(
-      `node ${MAIN} supervise --rebind -- l2fwd ${ports} -T 0 > /tmp/l2fwd.out 2> /tmp/supervise.err &
-       for i in $(seq 600); do [ "$(ls /run/linecard/kept 2> /dev/null | wc -l)" = 2 ] && break; sleep 0.1; done
+      `node ${MAIN} supervise --rebind -- l2fwd pci:${address} null:0 ${ENGINE.join(' ')} -T 0 > /tmp/l2fwd.out 2> /tmp/supervise.err &
+       for i in $(seq 600); do [ "$(ls /run/linecard/kept 2> /dev/null | wc -l)" = 1 ] && break; sleep 0.1; done
        kill -9 $(pgrep -f 'main.js l2fwd'); wait $!; code=$?; cat /tmp/supervise.err; exit $code`,
       120_000,
     );
     expect({ status, output }).toMatchObject({ status: 137 });
-    for (const address of FUNCTIONS) {
-      expect(output).toMatch(
-        new RegExp(`${address}: bus master off after [\\d.]+ ms, reset after [\\d.]+ ms, memory given back`),
-      );
-      expect(output).toContain(`${address}: back with virtio-pci`);
-      expect(await guest.run(`ls /sys/bus/pci/devices/${address}/virtio*/net`)).toMatch(/\w/);
-    }
+    const steps = 'bus master off after [\\d.]+ ms, reset after [\\d.]+ ms, memory given back';
+    expect(output).toMatch(new RegExp(`${address}: ${steps}`));
+    expect(output).toContain(`${address}: back with virtio-pci`);
+    expect(await guest.run(`ls /sys/bus/pci/devices/${address}/virtio*/net`)).toMatch(/\w/);
   });
 });
 

@@ -30,6 +30,8 @@ export function kernel({ proc, sys, dev }: Sources): Check[] {
   const found = known ? `Linux ${release}` : 'Linux of unknown version';
   const xdp = /^XDP\s/m.test(read(proc, 'net/protocols'));
   const groups = names(sys, 'kernel/iommu_groups');
+  // Kernels without groups of VFIO's have a file for each device, and one for their addresses.
+  const vfio = exists(dev, 'vfio/vfio') || (exists(dev, 'vfio/devices') && exists(dev, 'iommu'));
   return [
     required('memfd', 'the arena’s memory, sealed memfds', {
       ok: since('4.14'),
@@ -63,8 +65,8 @@ export function kernel({ proc, sys, dev }: Sources): Check[] {
       fix: 'enable VT-d or AMD-Vi in the firmware and boot with intel_iommu=on iommu=pt',
     }),
     optional('vfio', 'PCI devices in user space, safely', {
-      ok: exists(dev, 'vfio/vfio'),
-      found: exists(dev, 'vfio/vfio') ? 'VFIO is loaded' : 'VFIO is not loaded',
+      ok: vfio,
+      found: vfio ? 'VFIO is loaded' : 'VFIO is not loaded',
       fix: 'modprobe vfio-pci',
     }),
     optional('uio', 'PCI devices in user space without IOMMU', {

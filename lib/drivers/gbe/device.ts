@@ -1,8 +1,10 @@
 /** A port of a gigabit controller, 82574 or 82576. Control half. */
+
 import { DeviceError } from '../../errors.ts';
 import type { Interrupts, PciDevio } from '../../pci/devio.ts';
 import { L2_OVERHEAD, macOf, times } from '../../pktio/memory-port.ts';
 import type { Capability, Counters, LinkInfo, PortConfig, PortDevice, PortEvents, Queues } from '../../pktio/types.ts';
+import { everyMs, type Pulse } from '../../pulse.ts';
 import { MAX_SEGMENTS } from '../../queue.ts';
 import { formatMac } from '../../wire/mac.ts';
 import { Revival } from '../revival.ts';
@@ -21,9 +23,9 @@ const RING = 512;
 const MOST_RING = 4096;
 const FCS = 4;
 /** How often the device is looked at, in milliseconds. */
-const LOOK_MS = 50;
+const LOOK_MS = 100;
 /** How often its statistics are read, in looks: its counters stop at 2^32. */
-const STATISTICS_LOOKS = 20;
+const STATISTICS_LOOKS = 10;
 
 /** What a started port has. */
 interface Running {
@@ -32,7 +34,7 @@ interface Running {
   readonly interrupts: Interrupts | undefined;
   readonly revival: Revival;
   readonly watch: TxWatch;
-  timer: NodeJS.Timeout | undefined;
+  pulse: Pulse | undefined;
 }
 
 /** What a release hands over to the next: `HANDOVER` names it. Plain data, but for the devio. */
@@ -148,12 +150,12 @@ export class GbeDevice implements PortDevice {
     const wake = () => this.events?.wake();
     const queues = new QueueSet(devio, controller, { port: this.name, config, buffers, legacy, interrupts, wake });
     const revival = this.revivalOf(queues);
-    this.running = { queues, buffers, interrupts, revival, watch: new TxWatch(), timer: undefined };
+    this.running = { queues, buffers, interrupts, revival, watch: new TxWatch(), pulse: undefined };
     return this.running;
   }
 
   private watchOver(): void {
-    if (this.running !== undefined) this.running.timer = setInterval(() => this.look(), LOOK_MS).unref();
+    if (this.running !== undefined) this.running.pulse = everyMs(LOOK_MS, () => this.look());
   }
 
   /** Undefined while it is being brought back, or has gone: then it is reset. */
@@ -161,7 +163,7 @@ export class GbeDevice implements PortDevice {
     const { running, controller, devio, name, config, counters, last, statistics } = this;
     const steady = !this.lost && this.down === undefined && running?.revival.idle === true && !controller.gone;
     if (running === undefined || !steady) return undefined;
-    clearInterval(running.timer);
+    running.pulse?.stop();
     this.running = undefined;
     const { buffers, interrupts, queues } = running;
     return {
@@ -264,7 +266,7 @@ export class GbeDevice implements PortDevice {
     if (this.lost) return;
     this.lost = true;
     this.down = reason;
-    clearInterval(this.running?.timer);
+    this.running?.pulse?.stop();
     this.running?.revival.lost(reason);
     this.events?.error(portLost(this.name, reason), true);
   }
@@ -272,7 +274,7 @@ export class GbeDevice implements PortDevice {
   async teardown(): Promise<void> {
     const { running } = this;
     if (running === undefined) return;
-    clearInterval(running.timer);
+    running.pulse?.stop();
     await running.revival.stop();
     if (!this.lost && !this.controller.gone) this.statistics.read(this.controller.registers);
     this.running = undefined;

@@ -20,16 +20,17 @@ export function gbeDriver(name: string, device: number, make: (port: string, dev
     devios: [IOMMU_API, NOMMU_API],
     async probe({ address }, devio) {
       const pci = asPciDevio(devio);
-      const controller = make(address, pci);
+      const port = `pci:${address}`; // as it is asked for
+      const controller = make(port, pci);
       const { bytes } = controller.bar;
       if (bytes < BAR_BYTES) {
         throw new DeviceError('BAD_BAR', {
-          what: `port ${address}: BAR 0`,
+          what: `port ${port}: BAR 0`,
           why: `it has ${bytes} bytes, and registers lie in the first ${BAR_BYTES}`,
           fix: 'the device is broken or hostile: do not use it',
         });
       }
-      return new Port(address, pci.memory, await openGbe(address, pci, controller));
+      return new Port(port, pci.memory, await openGbe(port, pci, controller));
     },
     handover: `${name}-${HANDOVER}`,
     async succeed(_device, _devio, _index, state) {

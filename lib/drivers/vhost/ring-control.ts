@@ -146,11 +146,16 @@ export class RingControl {
     gate.set(true);
   }
 
-  /** Where the ring goes on, and which of its buffers come first; an inflight area that makes no sense breaks it. */
+  /**
+   * Where the ring goes on, and which of its buffers come first; an inflight area that makes no sense breaks it. A split
+   * ring goes on where its used index stands, whatever the front end says (DPDK's says 0 to the back end that comes after a
+   * dead one): what was taken beyond it was not used, and is taken again, as we use everything in order. A guest's packet
+   * may be sent twice then, never lost; a packet for the guest is sent once at most.
+   */
   private recovered(setup: RingSetup): { base: RingBase; heads: readonly number[]; broken: number } {
     const { inflight, size, packed, desc } = setup;
     const used = packed ? setup.base.used : this.usedIndex(setup);
-    const base = packed ? setup.base : startOf(setup, used);
+    const base = packed ? setup.base : { ...setup.base, avail: used };
     const told = { base: { ...base, used }, heads: [], broken: BROKEN.none };
     if (inflight === undefined) return told;
     const { windows } = this.devio;
@@ -200,14 +205,4 @@ export class RingControl {
   private usedIndex({ device }: RingSetup): number {
     return new Uint16Array(this.devio.windows[device.window], device.offset + USED.idx, 1)[0];
   }
-}
-
-/**
- * Where a split ring goes on. What lies between the used index and the base was taken by a back end that is no more, and
- * not used: it is taken again, as we use everything in order. A guest's packet may be sent twice then, never lost; a
- * packet for the guest is sent once at most.
- */
-export function startOf({ base, size }: RingSetup, used: number): RingBase {
-  const taken = (base.avail - used) & 0xffff;
-  return taken <= size ? { ...base, avail: used } : base;
 }

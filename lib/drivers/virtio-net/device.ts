@@ -7,6 +7,7 @@ import { IOMMU_API, NOMMU_API } from '../../pci/devio.ts';
 import { L2_OVERHEAD, macOf, times } from '../../pktio/memory-port.ts';
 import { Port } from '../../pktio/port.ts';
 import type { Capability, Counters, LinkInfo, PortConfig, PortDevice, PortEvents, Queues } from '../../pktio/types.ts';
+import { everyMs, type Pulse } from '../../pulse.ts';
 import { MAX_SEGMENTS } from '../../queue.ts';
 import { featureNames, hasFeature } from '../../virtio/features.ts';
 import { controlQueue, NET_DEVICE_ID, NET_HDR_BYTES, receiveQueue, transmitQueue } from '../../virtio/net.ts';
@@ -35,7 +36,7 @@ import { QueueSet, type QueuesState } from './queues.ts';
 /** Descriptors per ring unless configured. */
 const RING = 256;
 /** How often queues are asked whether they have stopped by themselves, in milliseconds. */
-const LOOK_MS = 50;
+const LOOK_MS = 100;
 /** Between two looks at a configuration that keeps changing. */
 const CONFIG_MS = 20;
 
@@ -61,7 +62,7 @@ export class VirtioNetDevice implements PortDevice {
   private events: PortEvents | undefined;
   private queues: QueueSet | undefined;
   private revival: Revival | undefined;
-  private timer: NodeJS.Timeout | undefined;
+  private pulse: Pulse | undefined;
   /** Why it does not work, or undefined. */
   private down: string | undefined;
   private changing: 'no' | 'reading' | 'again' = 'no';
@@ -181,7 +182,7 @@ export class VirtioNetDevice implements PortDevice {
       changed: (up, reason) => this.changed(up, reason),
       failed: (error, fatal) => this.events?.error(error, fatal),
     });
-    this.timer = setInterval(() => this.look(), LOOK_MS).unref();
+    this.pulse = everyMs(LOOK_MS, () => this.look());
   }
 
   /** Its packets may need several frames. */
@@ -194,7 +195,7 @@ export class VirtioNetDevice implements PortDevice {
     const { queues, revival, control } = this;
     const steady = this.down === undefined && revival?.idle === true && control.idle && this.changing === 'no';
     if (queues === undefined || !steady) return undefined;
-    clearInterval(this.timer);
+    this.pulse?.stop();
     this.revival = undefined;
     this.queues = undefined;
     const { name, devio, introduced, most, config, net, counters } = this;
@@ -344,7 +345,7 @@ export class VirtioNetDevice implements PortDevice {
   }
 
   async teardown(): Promise<void> {
-    clearInterval(this.timer);
+    this.pulse?.stop();
     const { queues, revival } = this;
     this.revival = undefined;
     await revival?.stop();

@@ -3,11 +3,13 @@
  * to its reset; meanwhile it is looked at now and then: whether it is there, asks to be reset, or has changed its
  * configuration. Control half.
  */
+
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeviceError } from '../../errors.ts';
 import type { Readable, Writable } from '../../layout.ts';
 import { isGone } from '../../pci/config-space.ts';
 import { NOMMU_API, type PciDevio } from '../../pci/devio.ts';
+import { everyMs, type Pulse } from '../../pulse.ts';
 import { featureSet, hasFeature, STATUS } from '../features.ts';
 import type { Interrupt, Notifier, QueueLayout, TransportEvents, VirtioTransport } from '../transport.ts';
 import type { Region } from './region.ts';
@@ -26,7 +28,7 @@ export interface PciLimits {
   readonly lookMs: number;
 }
 
-const LIMITS: PciLimits = { resetMs: 1000, lookMs: 50 };
+const LIMITS: PciLimits = { resetMs: 1000, lookMs: 100 };
 /** Reads of a configuration whose generation keeps changing. */
 const MOST_READS = 16;
 /** What a byte reads as when nobody answers. No status has all bits: some are reserved. */
@@ -44,7 +46,7 @@ export class PciTransport implements VirtioTransport {
   private readonly notifiers = new Map<number, Notifier>();
   private events: TransportEvents | undefined;
   private features = 0n;
-  private timer: NodeJS.Timeout | undefined;
+  private pulse: Pulse | undefined;
   /** Why it has gone, or undefined. */
   private gone: string | undefined;
   private asked = false;
@@ -106,8 +108,8 @@ export class PciTransport implements VirtioTransport {
   }
 
   private lookAway(): void {
-    clearInterval(this.timer);
-    this.timer = undefined;
+    this.pulse?.stop();
+    this.pulse = undefined;
   }
 
   private broken(code: string, what: string, why: string, fix = 'the device is broken or hostile: do not use it') {
@@ -169,7 +171,7 @@ export class PciTransport implements VirtioTransport {
     }
     this.common.put8(COMMON.deviceStatus, status);
     if ((status & ~before & FEATURES_OK) !== 0) this.requirePlatform();
-    if (starts) this.timer ??= setInterval(() => this.look(), this.limits.lookMs).unref();
+    if (starts) this.pulse ??= everyMs(this.limits.lookMs, () => this.look());
   }
 
   /** A device that works only behind an IOMMU says so by refusing our features (§6.1). Throws `NEEDS_IOMMU`. */

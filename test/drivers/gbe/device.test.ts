@@ -358,7 +358,7 @@ describe('The drivers', () => {
       [82576, igbDriver()],
     ] as const) {
       const port = await driver.probe(device, new FakeGbe({ family, nommu: true }), 1);
-      expect([port.name, port.driver]).toEqual(['0000:01:00.0', driver.name]);
+      expect([port.name, port.driver]).toEqual(['pci:0000:01:00.0', driver.name]);
       expect(port.capability.rxQueues.max).toBe(family === 82574 ? 2 : 8);
       expect(port.capability.mtu.max).toBe(family === 82574 ? 9212 : 9706);
       await expect(driver.probe(device, new FakeGbe({ family, barBytes: 4096 }), 0)).rejects.toMatchObject({
