@@ -69,7 +69,7 @@ describe('In a guest without an IOMMU', () => {
       beforeAll(async () => {
         if (!haveGuests) return;
         for (const address of [CARD, OTHER]) await linecard(`bind ${address} ${driver}`);
-      }, 60_000);
+      }, 300_000);
 
       testWithGuest('opens, resets and maps a card, with physical addresses', async () => {
         const result = await script(`${backend} look ${CARD}`);

@@ -20,17 +20,20 @@ import { observe, type TrialPlan } from '../selftest/trial.ts';
 import { Stopping } from '../stopping.ts';
 import type { Terminal } from '../terminal.ts';
 import { count as countText, plural } from '../text.ts';
-import { quantity, wholeNumber } from '../values.ts';
+import { quantity, seconds, wholeNumber } from '../values.ts';
 
 interface Flags extends EngineFlags, PortFlags {
   readonly count: number;
   readonly size: number;
   readonly window: number;
+  readonly linkWait: number;
   readonly json?: boolean;
 }
 
 const MODES: readonly PollMode[] = ['busy', 'adaptive', 'interrupt'];
 const MOST = 0x7fff_ffff;
+/** Seconds. */
+const MOST_WAIT = 3600;
 
 const INTRODUCTION = `
 Frames go from port A over the cable to port B, which forwards them back; at A
@@ -61,6 +64,13 @@ export function selftestCommand(action: Action): Command {
         .argParser(wholeNumber('--window', { min: 1, max: MOST }))
         .default(64),
     );
+  command
+    .optionsGroup('Ports:')
+    .addOption(
+      new Option('--link-wait <seconds>', 'longest that links may take: copper negotiates for a few')
+        .argParser(seconds('--link-wait', { min: 0, max: MOST_WAIT }))
+        .default(20),
+    );
   addPortOptions(addEngineOptions(command, 'busy, adaptive or interrupt (default: one after the other)'), false);
   command.optionsGroup('Output:').option('-j, --json', 'one JSON object');
   command.addHelpText('after', INTRODUCTION + PORT_NAMES_HELP);
@@ -70,7 +80,7 @@ export function selftestCommand(action: Action): Command {
 }
 
 async function selftest(names: readonly string[], flags: Flags, terminal: Terminal): Promise<number> {
-  const { count, size, window, json = false } = flags;
+  const { count, size, window, linkWait, json = false } = flags;
   const stopping = new Stopping(terminal);
   const unwanted = () => stopping.first !== undefined;
   const ports = portWishes(names, { ...flags, P: true });
@@ -84,7 +94,9 @@ async function selftest(names: readonly string[], flags: Flags, terminal: Termin
     for (const mode of flags.mode === undefined ? MODES : [flags.mode]) {
       if (unwanted()) break;
       const engine = engineOptions({ ...flags, mode });
-      trials.push(await attempt(mode, { engine, ports, count, window, size, unwanted, opened }));
+      trials.push(
+        await attempt(mode, { engine, ports, count, window, size, linkMs: linkWait * 1000, unwanted, opened }),
+      );
     }
   } finally {
     stopping.dispose();

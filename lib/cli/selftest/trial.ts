@@ -16,6 +16,8 @@ export interface TrialPlan {
   readonly count: number;
   readonly window: number;
   readonly size: number;
+  /** Longest that links may take to come up, in milliseconds. */
+  readonly linkMs: number;
   /** True as soon as the trial is no longer wanted. */
   readonly unwanted: () => boolean;
   /** Told once the ports are open. */
@@ -55,8 +57,6 @@ export interface Observed {
 /** Probes that are sent one by one, each after a silence in which every worker falls asleep unless it never does. */
 export const SINGLES = 32;
 const SILENCE_US = 5000;
-/** Longest that links may take, in milliseconds: copper negotiates for a few seconds. */
-const LINK_MS = 20_000;
 /** No probe has come back for so long: none will. */
 const STANDSTILL_MS = 10_000;
 const LOOK_MS = 20;
@@ -105,9 +105,9 @@ const total = (workers: RunResult['workers'], name: string): bigint =>
   workers.reduce((sum, { counters }) => sum + (counters[name] ?? 0n), 0n);
 
 /** The probes' way: many at a time, then one by one. */
-async function pass(run: Run, ports: readonly Pktio[], { count, window, size, unwanted }: TrialPlan) {
+async function pass(run: Run, ports: readonly Pktio[], { count, window, size, linkMs, unwanted }: TrialPlan) {
   const notUp = () => ports.filter((port) => port.link().status === 'down').map(({ name }) => name);
-  await until(() => notUp().length === 0, LINK_MS, unwanted);
+  await until(() => notUp().length === 0, linkMs, unwanted);
   const nothing = { down: notUp(), seconds: 0, singleInterrupts: 0n };
   if (nothing.down.length > 0) return nothing;
   const cameBack = () => {
