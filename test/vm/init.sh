@@ -17,7 +17,6 @@ $B mount -t tmpfs -o mode=755 layer /layer
 $B mkdir /layer/above /layer/work
 $B mount -t overlay -o lowerdir=/host,upperdir=/layer/above,workdir=/layer/work root /root || give_up 'no layer'
 $B mount -t tmpfs -o mode=755 run /root/run
-$B mount -t tmpfs -o mode=1777 tmp /root/tmp
 $B mkdir -p /root/run/lib-modules
 $B mount -t 9p -o "ro,$options,cache=loose" modules /root/run/lib-modules || give_up 'no modules'
 $B mount --bind /root/run/lib-modules /root/lib/modules || give_up 'modules have no place'

@@ -1,16 +1,15 @@
 /** The `virtio-net` driver: a virtio network device as a port, whatever transport it is reached by. Control half. */
 
 import { VHOST_USER_API } from '../../devios/vhost-user.ts';
-import { DeviceError } from '../../errors.ts';
 import { type Device, type Driver, FRAMEWORK_API } from '../../framework/types.ts';
 import { IOMMU_API, NOMMU_API } from '../../pci/devio.ts';
-import { L2_OVERHEAD, macOf, times } from '../../pktio/memory-port.ts';
+import { macOf, times } from '../../pktio/memory-port.ts';
 import { Port } from '../../pktio/port.ts';
 import type { Capability, Counters, LinkInfo, PortConfig, PortDevice, PortEvents, Queues } from '../../pktio/types.ts';
 import { everyMs, type Pulse } from '../../pulse.ts';
 import { MAX_SEGMENTS } from '../../queue.ts';
 import { featureNames, hasFeature } from '../../virtio/features.ts';
-import { controlQueue, NET_DEVICE_ID, NET_HDR_BYTES, receiveQueue, transmitQueue } from '../../virtio/net.ts';
+import { controlQueue, NET_DEVICE_ID, receiveQueue, transmitQueue } from '../../virtio/net.ts';
 import { MODERN_DEVICE_ID, TRANSITIONAL_NET, VIRTIO_VENDOR } from '../../virtio/pci/regs.ts';
 import type { VirtioDevio } from '../../virtio/transport.ts';
 import { inTime, pause } from '../deadline.ts';
@@ -18,19 +17,12 @@ import { Revival } from '../revival.ts';
 import { deviceFault, portLost } from '../troubles.ts';
 import { TROUBLE } from './block.ts';
 import { BringUp, type Introduced, STEP_MS } from './bring-up.ts';
-import {
-  allMulticast,
-  announced,
-  type Command,
-  macTable,
-  promiscuous,
-  rssConfig,
-  setAddress,
-  setPairs,
-} from './commands.ts';
+import { announced, promiscuous } from './commands.ts';
 import { readNetConfig } from './config.ts';
 import { COMMAND_MS, Control, type ControlState } from './control.ts';
 import { virtioDevioOf } from './devio.ts';
+import { checkFit, needsSeveral } from './fit.ts';
+import { instruct } from './instruct.ts';
 import { QueueSet, type QueuesState } from './queues.ts';
 
 /** Descriptors per ring unless configured. */
@@ -142,13 +134,13 @@ export class VirtioNetDevice implements PortDevice {
   }
 
   async setup(config: PortConfig): Promise<Queues> {
-    this.checkFrames(config);
+    checkFit({ ...config, name: this.name, pool: this.devio.frames.plan, segments: this.segments });
     this.config = config;
     const { features } = this.introduced;
     await this.prepare();
     const interrupts = this.devio.transport.interrupts(times(config.rxQueues, receiveQueue));
     const wake = () => this.events?.wake();
-    const several = this.several(config);
+    const several = needsSeveral({ ...config, pool: this.devio.frames.plan });
     const queues = new QueueSet(this.devio, { port: this.name, features, config, several, interrupts, wake });
     this.queues = queues;
     const pairs = this.pairs;
@@ -185,11 +177,6 @@ export class VirtioNetDevice implements PortDevice {
     this.pulse = everyMs(LOOK_MS, () => this.look());
   }
 
-  /** Its packets may need several frames. */
-  private several({ mtu }: PortConfig): boolean {
-    return mtu + L2_OVERHEAD > this.frameRoom(1);
-  }
-
   /** Undefined while it is being brought back, or a command is under way: then the device is reset. */
   handOver(): Handover | undefined {
     const { queues, revival, control } = this;
@@ -211,7 +198,7 @@ export class VirtioNetDevice implements PortDevice {
     this.control.takeOver(state.control);
     const { features } = this.introduced;
     const wake = () => this.events?.wake();
-    const several = this.several(state.config);
+    const several = needsSeveral({ ...state.config, pool: this.devio.frames.plan });
     const options = { port: this.name, features, config: this.config, several, interrupts: new Map(), wake };
     const queues = new QueueSet(this.devio, options);
     const made = queues.takeOver(state.queues);
@@ -240,61 +227,10 @@ export class VirtioNetDevice implements PortDevice {
       if (layout !== undefined) layouts.set(index, layout);
     }
     await this.bringUp.start(layouts);
-    await this.instruct();
+    const { config, introduced, pairs } = this;
+    const told = { config, pairs, introduced, rss: this.net.rss };
+    await instruct(this.control, told, (error) => this.events?.error(error, false));
     queues.open();
-  }
-
-  /** Tells a device that has just been started how it is to spread packets, and which ones to let through. */
-  private async instruct(): Promise<void> {
-    const { rxQueues, mac } = this.config;
-    const { rss } = this.net;
-    const scaled = rss !== undefined && rss.table > 0 && rxQueues > 1;
-    if (scaled) await this.control.send(rssConfig(rxQueues, this.pairs, rss));
-    else if (this.has('MQ')) await this.control.send(setPairs(this.pairs));
-    const differs = mac !== this.introduced.config.mac;
-    const filters: Command[] = [
-      ...(this.has('CTRL_RX') ? [promiscuous(this.config.promiscuous), allMulticast(true)] : []),
-      ...(differs && this.has('CTRL_MAC_ADDR') ? [setAddress(mac)] : []),
-      ...(differs && !this.has('CTRL_MAC_ADDR') && this.has('CTRL_RX') ? [macTable([mac], [])] : []),
-    ];
-    for (const filter of filters) {
-      await this.control.send(filter).catch((error: DeviceError) => {
-        if (error.code !== 'COMMAND_REFUSED') throw error;
-        this.events?.error(error, false);
-      });
-    }
-  }
-
-  /** Bytes of a packet in `frames` frames: its header is in the first. */
-  private frameRoom(frames: number): number {
-    const { frameSize, headroom } = this.devio.frames.plan;
-    return (frameSize - headroom) * frames - NET_HDR_BYTES;
-  }
-
-  /** The header goes before the packet, into the same frame. */
-  private checkFrames({ mtu, rxQueues, rxRing }: PortConfig): void {
-    const { count, headroom } = this.devio.frames.plan;
-    const what = `port ${this.name}`;
-    if (headroom < NET_HDR_BYTES) {
-      const why = `its header needs ${NET_HDR_BYTES} bytes before each packet, and frames have ${headroom}`;
-      throw new DeviceError('NO_HEADROOM', { what, why, fix: 'open the engine with headroom: 64 or more' });
-    }
-    const room = this.frameRoom(this.segments);
-    if (mtu + L2_OVERHEAD > room) {
-      const where = this.segments === 1 ? 'a frame' : `${this.segments} frames`;
-      throw new DeviceError('MTU_TOO_LARGE', {
-        what,
-        why: `packets of ${mtu + L2_OVERHEAD} bytes do not fit into ${where} with room for ${room}`,
-        fix: `lower the MTU to ${room - L2_OVERHEAD}, or open the engine with larger frames (frameSize)`,
-      });
-    }
-    if (rxQueues * rxRing >= count) {
-      throw new DeviceError('POOL_TOO_SMALL', {
-        what,
-        why: `${rxQueues} rx rings of ${rxRing} would hold all of the ${count} frames`,
-        fix: 'use smaller rings (rxRing), or open the engine with more frames',
-      });
-    }
   }
 
   /** Queues that have stopped by themselves. */

@@ -5,6 +5,8 @@ import { KICK, XDP_MAX_SEGMENTS, XDP_PKT_CONTD } from './regs.ts';
 
 const RING = 64;
 const ROUNDS = 800;
+/** Rounds until other queues take over: each branch is met by several. */
+const TAKEOVER = 50;
 /** Lengths that arrive now and then, among good ones: too short, longer than a frame. */
 const ARRIVING = [13, 9000];
 /** Lengths that a burst begins with: too short, longer than a frame, of a packet that goes on, or has no first segment. */
@@ -140,7 +142,7 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
   const burst: Burst = { size: 32, offsets: new Int32Array(32), lengths: new Int32Array(32), count: 0 };
   for (let round = 0; round < ROUNDS; round++) {
     // Others take over: V8 must not take the functions of one queue for the only ones.
-    if (round === ROUNDS / 4) [rxQueue, txQueue] = [makeRx(plans.rx, context), makeTx(plans.tx, context)];
+    if (round % TAKEOVER === TAKEOVER - 1) [rxQueue, txQueue] = [makeRx(plans.rx, context), makeTx(plans.tx, context)];
     // Packets of one, of three, and now and then of more segments than may be, or than a burst has.
     const goesOn = round % 8 === 5 ? 3 : round % 64 === 7 ? 40 : 1;
     playKernel(words, fill, rx, [2, 4], {
