@@ -1,7 +1,16 @@
 /** What tests of a back end's session begin with. */
 import { expect } from 'vitest';
-import type { World } from './back-end.ts';
+import { loadNative } from '../../native/index.ts';
+import { backEnds, type World } from './back-end.ts';
+import { temporaryFolder } from './folder.ts';
 import { ID, PROTOCOL, PROTOCOL_FEATURES, tellMemory, tellRing, VERSION_1, words } from './raw-front-end.ts';
+
+/** Makes back ends in a folder of the test file's own. */
+export function sessions() {
+  const native = loadNative();
+  const inFolder = temporaryFolder();
+  return { native, inFolder, world: backEnds(native, inFolder) };
+}
 
 /** A payload that is one number. */
 export const u64 = (bytes: Uint8Array | undefined): bigint =>

@@ -1,11 +1,8 @@
 /** The back end against a front end that says anything, message by message (vhost-user.rst): the device: its configuration, status, and what it has under way. */
 import { closeSync, ftruncateSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { loadNative } from '../../native/index.ts';
-import { backEnds } from '../fakes/back-end.ts';
-import { running, SIZE, u64 } from '../fakes/back-end-session.ts';
+import { running, SIZE, sessions, u64 } from '../fakes/back-end-session.ts';
 import { countFds } from '../fakes/fds.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
 import {
   bytesOf,
   ID,
@@ -18,9 +15,7 @@ import {
   words,
 } from '../fakes/raw-front-end.ts';
 
-const native = loadNative();
-const inFolder = temporaryFolder();
-const world = backEnds(native, inFolder);
+const { native, world } = sessions();
 
 describe('SEND_RARP and NET_SET_MTU', () => {
   it('tell the driver', async () => {

@@ -1,8 +1,6 @@
+/** The back end against a front end that says anything, message by message (vhost-user.rst): features, the owner, and what was not negotiated. */
 import { describe, expect, it } from 'vitest';
-import { loadNative } from '../../native/index.ts';
-import { backEnds } from '../fakes/back-end.ts';
-import { running, u64 } from '../fakes/back-end-session.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
+import { running, sessions, u64 } from '../fakes/back-end-session.ts';
 import {
   bytesOf,
   ID,
@@ -16,9 +14,7 @@ import {
   words,
 } from '../fakes/raw-front-end.ts';
 
-const native = loadNative();
-const inFolder = temporaryFolder();
-const world = backEnds(native, inFolder);
+const { world } = sessions();
 
 describe('GET_FEATURES and SET_FEATURES', () => {
   it('offer what the driver offers, protocol features and the log', async () => {

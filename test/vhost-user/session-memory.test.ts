@@ -2,11 +2,8 @@
 import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { MemoryTable } from '../../lib/vhost-user/memory.ts';
-import { loadNative } from '../../native/index.ts';
-import { backEnds } from '../fakes/back-end.ts';
-import { running, SIZE, u64 } from '../fakes/back-end-session.ts';
+import { running, SIZE, sessions, u64 } from '../fakes/back-end-session.ts';
 import { countFds } from '../fakes/fds.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
 import { waitFor } from '../fakes/netns.ts';
 import {
   address,
@@ -24,9 +21,7 @@ import {
   words,
 } from '../fakes/raw-front-end.ts';
 
-const native = loadNative();
-const inFolder = temporaryFolder();
-const world = backEnds(native, inFolder);
+const { inFolder, world } = sessions();
 
 describe('SET_MEM_TABLE', () => {
   const bad: [string, Uint8Array, number][] = [

@@ -1,11 +1,8 @@
 /** The back end against a front end that says anything, message by message (vhost-user.rst): rings. */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { loadNative } from '../../native/index.ts';
-import { backEnds } from '../fakes/back-end.ts';
-import { running, SIZE } from '../fakes/back-end-session.ts';
+import { running, SIZE, sessions } from '../fakes/back-end-session.ts';
 import { countFds } from '../fakes/fds.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
 import {
   address,
   GPA,
@@ -22,9 +19,7 @@ import {
   words,
 } from '../fakes/raw-front-end.ts';
 
-const native = loadNative();
-const inFolder = temporaryFolder();
-const world = backEnds(native, inFolder);
+const { native, inFolder, world } = sessions();
 
 describe('SET_VRING_NUM', () => {
   it.each([0, 3, 255, 32_769, 65_536, 65_537, 2 ** 32 - 1])('refuses %i descriptors of a split ring', async (num) => {

@@ -1,9 +1,8 @@
+/** The back end against a front end that says anything, message by message (vhost-user.rst): what comes over the wire. */
 import { describe, expect, it } from 'vitest';
-import { loadNative } from '../../native/index.ts';
-import { backEnds, type World } from '../fakes/back-end.ts';
-import { running, SIZE, u64 } from '../fakes/back-end-session.ts';
+import type { World } from '../fakes/back-end.ts';
+import { running, SIZE, sessions, u64 } from '../fakes/back-end-session.ts';
 import { countFds } from '../fakes/fds.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
 import { waitFor } from '../fakes/netns.ts';
 import {
   address,
@@ -22,9 +21,7 @@ import {
   words,
 } from '../fakes/raw-front-end.ts';
 
-const native = loadNative();
-const inFolder = temporaryFolder();
-const world = backEnds(native, inFolder);
+const { world } = sessions();
 
 describe('the wire', () => {
   const goodAfter = async (w: World): Promise<void> => {
