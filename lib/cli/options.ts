@@ -114,18 +114,20 @@ export function addEngineOptions(command: Command, modeHelp = MODE_HELP): Comman
     );
 }
 
-/** Adds the ports' options. */
-export function addPortOptions(command: Command, queues = true): Command {
+/** Adds the ports' options; only those of any command when the command itself says how many `queues`, and who may be received. */
+export function addPortOptions(command: Command, all = true): Command {
   const any = { min: 1, max: Number.MAX_SAFE_INTEGER };
   command.optionsGroup('Ports:');
-  if (queues)
-    command.addOption(
-      new Option('-q <n>', 'rx queues per port, each with a worker where there are cpus (default: 1)').argParser(
-        wholeNumber('-q', any),
-      ),
-    );
+  if (all) {
+    command
+      .addOption(
+        new Option('-q <n>', 'rx queues per port, each with a worker where there are cpus (default: 1)').argParser(
+          wholeNumber('-q', any),
+        ),
+      )
+      .option('-P', 'promiscuous mode: receive whatever the address');
+  }
   return command
-    .option('-P', 'promiscuous mode: receive whatever the address')
     .addOption(
       new Option('--mtu <bytes>', 'largest layer 3 packet (default: the port’s own, mostly 1500)').argParser(
         wholeNumber('--mtu', any),
