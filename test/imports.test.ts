@@ -9,7 +9,8 @@ import { closure, findCycle, type Import, type Module, parseModule, readModules 
 const ERRORS = /^lib\/(errors|system-error)\.ts$/;
 const QUEUE = /^lib\/queue\.ts$/;
 const LAYOUT = /^lib\/layout\.ts$/;
-const PULSE = /^lib\/pulse\.ts$/;
+/** Looks, deadlines, and giving several things back: of Node's timers at the most. */
+const CARE = /^lib\/(pulse|deadline|do-all)\.ts$/;
 const WIRE = /^lib\/wire\//;
 /** virtio's tables: what drivers, devices and queues share. */
 const VIRTIO = /^lib\/virtio\/(features|inflight|net|ring)\.ts$/;
@@ -53,13 +54,13 @@ const LAYERS: readonly Layer[] = [
   { name: 'errors', files: ERRORS, may: [ERRORS] },
   { name: 'queue contract', files: QUEUE, may: [] },
   { name: 'layout', files: LAYOUT, may: [ERRORS] },
-  { name: 'pulse', files: PULSE, may: [] },
+  { name: 'care', files: CARE, may: [] },
   { name: 'wire', files: WIRE, may: [WIRE, ERRORS] },
   { name: 'virtio tables', files: VIRTIO, may: [VIRTIO] },
   {
     name: 'virtio',
     files: VIRTIO_CONTROL,
-    may: [VIRTIO_CONTROL, ERRORS, PCI_CONTRACT, LAYOUT, PULSE],
+    may: [VIRTIO_CONTROL, ERRORS, PCI_CONTRACT, LAYOUT, CARE],
     types: [ARENA, FRAMEWORK],
   },
   {
@@ -80,22 +81,22 @@ const LAYERS: readonly Layer[] = [
   },
   { name: 'framework', files: FRAMEWORK, may: [FRAMEWORK, ERRORS], types: [/^lib\/pktio\/types\.ts$/, QUEUE] },
   { name: 'PCI contract', files: PCI_CONTRACT, may: [PCI_CONTRACT, ERRORS], types: [ARENA, FRAMEWORK, LAYOUT] },
-  { name: 'kernel interfaces', files: KERNEL, may: [KERNEL, ERRORS, PULSE, WIRE], types: [NATIVE] },
-  { name: 'vfio', files: VFIO, may: [VFIO, KERNEL, ERRORS, PULSE], types: [NATIVE] },
-  { name: 'uio', files: UIO, may: [UIO, KERNEL, ERRORS, NATIVE, PULSE] },
+  { name: 'kernel interfaces', files: KERNEL, may: [KERNEL, ERRORS, CARE, WIRE], types: [NATIVE] },
+  { name: 'vfio', files: VFIO, may: [VFIO, KERNEL, ERRORS, CARE], types: [NATIVE] },
+  { name: 'uio', files: UIO, may: [UIO, KERNEL, ERRORS, NATIVE, CARE] },
   { name: 'unix sockets', files: UNIX, may: [UNIX, ERRORS, NATIVE] },
   { name: 'captures', files: CAPTURE, may: [CAPTURE, ERRORS] },
   {
     name: 'enumerators',
     files: ENUMERATORS,
-    may: [ENUMERATORS, FRAMEWORK, ERRORS, PULSE, QUEUE, KERNEL],
+    may: [ENUMERATORS, FRAMEWORK, ERRORS, CARE, QUEUE, KERNEL],
     types: [NATIVE, DEVIOS],
   },
   {
     name: 'devios',
     files: DEVIOS,
     may: [
-      ...[DEVIOS, FRAMEWORK, ARENA, ERRORS, LAYOUT, KERNEL, VFIO, UIO, UNIX, TABLES],
+      ...[DEVIOS, FRAMEWORK, ARENA, CARE, ERRORS, LAYOUT, KERNEL, VFIO, UIO, UNIX, TABLES],
       ...[VIRTIO_CONTROL, VHOST_USER, WIRE],
     ],
     types: [NATIVE, DRIVERS],
@@ -105,7 +106,7 @@ const LAYERS: readonly Layer[] = [
     name: 'drivers',
     files: DRIVERS,
     may: [
-      ...[DRIVERS, DEVIOS, FRAMEWORK, ARENA, PKTIO, CAPTURE, ERRORS, LAYOUT, PULSE, QUEUE, WIRE],
+      ...[DRIVERS, DEVIOS, FRAMEWORK, ARENA, PKTIO, CAPTURE, ERRORS, LAYOUT, CARE, QUEUE, WIRE],
       ...[VIRTIO_CONTROL, VHOST_CONTRACT, PCI_CONTRACT],
     ],
     types: [NATIVE, KERNEL, VHOST_USER],

@@ -1,5 +1,6 @@
 /** Exchanges a driver of a running engine for the release that a module has, and tells what came of it. */
 import { pathToFileURL } from 'node:url';
+import { orLate } from '../deadline.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { RunStats } from '../engine/results.ts';
 import { RegistryError, toPlainError } from '../errors.ts';
@@ -82,19 +83,12 @@ export class Reloader {
     url.searchParams.set('reload', String(++this.loads));
     let exports: Readonly<Record<string, unknown>>;
     try {
-      exports = await within(IMPORT_MS, import(url.href));
+      exports = await orLate(import(url.href), IMPORT_MS, tooLong);
     } catch (cause) {
       const why = `its module ${module} cannot be loaded (${toPlainError(cause).message})`;
       throw refuse('MODULE_MISSING', driver, why, 'check the path, and that node can import it', cause);
     }
-    const found = exports[name];
-    const made = typeof found === 'function' ? await makeOf(found as () => unknown) : found;
-    if (typeof made === 'object' && made !== null && (made as Driver).name === driver) return made as Driver;
-    const what =
-      typeof made === 'object' && made !== null && 'name' in made ? `is called ${String(made.name)}` : 'is none';
-    const names = Object.keys(exports).join(', ') || 'nothing';
-    const fix = `write MODULE#EXPORT for a driver, or a function that makes one; it exports ${names}`;
-    throw refuse('NO_DRIVER_IN_MODULE', driver, `what ${module} exports as ${name} ${what}`, fix);
+    return driverOf(driver, { module, name, exports });
   }
 
   private async exchange(next: Driver, before: string): Promise<Reloaded> {
@@ -126,12 +120,32 @@ export class Reloader {
   }
 }
 
-async function makeOf(make: () => unknown): Promise<unknown> {
-  try {
-    return await within(IMPORT_MS, Promise.resolve(make()));
-  } catch {
-    return undefined; // not what makes a driver
+const tooLong = (): Error => new Error(`not within ${IMPORT_MS / 1000} s`);
+
+interface Loaded {
+  readonly module: string;
+  readonly name: string;
+  readonly exports: Readonly<Record<string, unknown>>;
+}
+
+/** The driver that export `name` is, or makes. Throws `NO_DRIVER_IN_MODULE`. */
+async function driverOf(driver: string, { module, name, exports }: Loaded): Promise<Driver> {
+  const names = Object.keys(exports).join(', ') || 'nothing';
+  const none = (why: string, cause?: unknown) => {
+    const fix = `write MODULE#EXPORT for a driver, or a function that makes one; it exports ${names}`;
+    return refuse('NO_DRIVER_IN_MODULE', driver, `what ${module} exports as ${name} ${why}`, fix, cause);
+  };
+  let made = exports[name];
+  if (typeof made === 'function') {
+    try {
+      made = await orLate(Promise.resolve((made as () => unknown)()), IMPORT_MS, tooLong);
+    } catch (cause) {
+      throw none(`makes none (${toPlainError(cause).message})`, cause);
+    }
   }
+  if (typeof made !== 'object' || made === null || !('name' in made)) throw none('is none');
+  if (made.name !== driver) throw none(`is called ${String(made.name)}`);
+  return made as Driver;
 }
 
 /** Frames that are counted as lost or stopped so far. */
@@ -152,16 +166,4 @@ function isOlder(a: string, b: string): boolean {
     if (difference !== 0) return difference < 0;
   }
   return false;
-}
-
-async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not within ${ms / 1000} s`)), ms);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

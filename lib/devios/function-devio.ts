@@ -1,6 +1,7 @@
 /** A PCI function, whoever gives it and whatever is between it and memory: the operations of a `PciDevio`. Control half. */
 import type { Arena, Segment } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
+import { doAll } from '../do-all.ts';
 import { DevioError } from '../errors.ts';
 import type { Api } from '../framework/types.ts';
 import { Registers } from '../layout.ts';
@@ -10,7 +11,6 @@ import type { BarWindow, InterruptKind, Interrupts, PciDevio, PciEvents, PciView
 import type { Keeper } from '../pci/keeper.ts';
 import type { FaultLog } from '../vfio/faults.ts';
 import { around, tableOf } from '../vfio/msix.ts';
-import { doAll } from './do-all.ts';
 import { duplicateAbove } from './last-file.ts';
 
 /** Base address registers of a function. */

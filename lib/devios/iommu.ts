@@ -4,6 +4,7 @@
  */
 import type { Arena } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
+import { doAllQuietly } from '../do-all.ts';
 import { type Api, type Device, type DevioProvider, FRAMEWORK_API } from '../framework/types.ts';
 import { IOMMU_API, type PciView } from '../pci/devio.ts';
 import type { Keeper } from '../pci/keeper.ts';
@@ -13,7 +14,6 @@ import { VfioDevice } from '../vfio/device.ts';
 import { othersOf, withoutIommu } from '../vfio/group.ts';
 import { Iommufd, type IommufdPlace, offersIommufd } from '../vfio/iommufd.ts';
 import { vfioKernel } from '../vfio/kernel.ts';
-import { doAllQuietly } from './do-all.ts';
 import { FunctionDevio } from './function-devio.ts';
 import { MappedMemory, SharedSpace } from './shared-space.ts';
 
@@ -77,21 +77,8 @@ export function iommuDevios(
           undo.unshift(() => kernel.close(fd), leave);
           const device = new VfioDevice(kernel, fd, address);
           const deviceMemory = new MappedMemory(arena, taken);
-          const { api, name } = { api: IOMMU_API, name: backend.name };
-          const parts = {
-            api,
-            backend: name,
-            arena,
-            frames,
-            view,
-            wishes,
-            device,
-            deviceMemory,
-            faults,
-            keeper,
-            leave,
-          };
-          return new FunctionDevio(parts);
+          const common = { api: IOMMU_API, backend: backend.name, arena, frames, view, wishes, keeper };
+          return new FunctionDevio({ ...common, device, deviceMemory, faults, leave });
         } catch (error) {
           doAllQuietly(undo);
           throw error;

@@ -1,8 +1,8 @@
 /** devio `devio-memory`: arena memory and eventfds for devices that exist in software only. Control half. */
 import type { Arena } from '../arena/arena.ts';
+import { doAll } from '../do-all.ts';
 import { DevioError } from '../errors.ts';
 import { type Api, type Device, type Devio, type DevioProvider, FRAMEWORK_API } from '../framework/types.ts';
-import { doAll } from './do-all.ts';
 
 /** What drivers ask for. */
 export const MEMORY_API: Api = { name: 'devio-memory', version: 1 };

@@ -4,6 +4,7 @@
  */
 import type { Arena } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
+import { doAll, doAllQuietly } from '../do-all.ts';
 import { type Api, type Device, type DevioProvider, FRAMEWORK_API } from '../framework/types.ts';
 import type { FunctionAccess } from '../pci/access.ts';
 import { NOMMU_API, type PciView } from '../pci/devio.ts';
@@ -13,7 +14,6 @@ import { UIO_DRIVER, UioFunction } from '../uio/function.ts';
 import { Container, type VfioPlace } from '../vfio/container.ts';
 import { VfioDevice } from '../vfio/device.ts';
 import { withoutIommu } from '../vfio/group.ts';
-import { doAll, doAllQuietly } from './do-all.ts';
 import { FunctionDevio } from './function-devio.ts';
 import { vfioPlace } from './iommu.ts';
 import { FrameAddresses, PhysicalDeviceMemory } from './physical-memory.ts';

@@ -1,10 +1,10 @@
 /** The engine's address space: what functions behind an IOMMU see of memory, all of them the same. Control half. */
 import type { Arena } from '../arena/arena.ts';
 import type { FramePool } from '../arena/frame-pool.ts';
+import { doAll, doAllQuietly } from '../do-all.ts';
 import type { AddressSpace, OpenedFunction } from '../vfio/addresses.ts';
 import type { VfioPlace } from '../vfio/container.ts';
 import { FaultLog } from '../vfio/faults.ts';
-import { doAll, doAllQuietly } from './do-all.ts';
 import type { DeviceMemory } from './function-devio.ts';
 import { SharedHeap } from './shared-heap.ts';
 

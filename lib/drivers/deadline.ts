@@ -1,18 +1,10 @@
 /** Waiting for a device, which may never answer. Control half. */
+import { orLate } from '../deadline.ts';
 import { DeviceError } from '../errors.ts';
 
 /** Resolves or rejects as `promise`, or rejects with `DEVICE_TIMEOUT` after `ms`: `what` was not done. */
-export async function inTime<T>(what: string, ms: number, promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(timeout(what, ms)), ms);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
+export const answered = <T>(what: string, ms: number, promise: Promise<T>): Promise<T> =>
+  orLate(promise, ms, () => timeout(what, ms));
 
 /** The error of a device that does not answer. */
 export function timeout(what: string, ms: number): DeviceError {

@@ -1,11 +1,11 @@
 /** The ports of a run: started for it, watched, and stopped after it; what they counted, also when they have gone. */
 
+import { inTime } from '../deadline.ts';
 import { PortError } from '../errors.ts';
 import { L2_OVERHEAD } from '../pktio/memory-port.ts';
 import { addCounters } from '../pktio/stats.ts';
 import type { Pktio, PortStats, QueueHandle } from '../pktio/types.ts';
 import type { PortFigures } from './ledger.ts';
-import { inTime } from './until.ts';
 
 /** Longest that a port may take to flush, and to stop, in milliseconds. */
 const PORT_MS = 10_000;

@@ -1,5 +1,6 @@
 /** Waiting with a deadline. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inTime } from '../deadline.ts';
 import { Grace } from './thread-state.ts';
 
 /** A thread that the machine does not let run is waited for so many times longer. */
@@ -15,17 +16,6 @@ export async function until(done: () => boolean, ms: number): Promise<boolean> {
     await sleep(1);
   }
   return true;
-}
-
-/** Resolves to true when `promise` does, to false after `ms` milliseconds. Rejects as `promise` does before that. */
-export async function inTime(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  const stop = new AbortController();
-  const late = sleep(ms, false, { signal: stop.signal }).catch(() => false);
-  try {
-    return await Promise.race([promise.then(() => true), late]);
-  } finally {
-    stop.abort();
-  }
 }
 
 /**

@@ -6,8 +6,9 @@ import { Piscina } from 'piscina';
 import type { Native } from '../../native/index.ts';
 import { COMMAND, CONTROL, commandOf, orderWord } from '../../workers/control.ts';
 import type { Mail, Report, WorkerPlan, WorkerResult } from '../../workers/plan.ts';
+import { inTime } from '../deadline.ts';
 import { fromPlainError, WorkerError } from '../errors.ts';
-import { inFairTime, inTime, until } from './until.ts';
+import { inFairTime, until } from './until.ts';
 import type { WorkerMemory } from './worker-memory.ts';
 
 /** How long a worker may take to load its modules and warm up, in milliseconds. */

@@ -2,7 +2,7 @@
  * What one engine has handed over: its functions' files and the memory that they may reach; and what is done with it when
  * the engine has died, in this order: all functions stop using memory, are reset, are closed; only then the memory goes.
  */
-import { doAll } from '../devios/do-all.ts';
+import { doAll } from '../do-all.ts';
 import { DeviceError } from '../errors.ts';
 import type { FunctionAccess } from '../pci/access.ts';
 import { COMMAND, changeCommand, HEADER, isGone } from '../pci/config-space.ts';

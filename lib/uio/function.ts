@@ -2,7 +2,6 @@
  * A PCI function that uio_pci_generic has, by its files: `/dev/uioN` for its interrupt line, sysfs for the rest (Linux,
  * Documentation/driver-api/uio-howto.rst; Documentation/ABI/testing/sysfs-bus-pci). Control half.
  */
-
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { INTERRUPT_LINE, type Native } from '../../native/index.ts';

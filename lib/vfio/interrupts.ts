@@ -1,5 +1,4 @@
 /** Interrupts of a VFIO device as eventfds (VFIO_DEVICE_SET_IRQS). Control half. */
-
 import { type FunctionNews, type InterruptSource, LOOK_MS } from '../pci/access.ts';
 import type { InterruptKind, Interrupts } from '../pci/devio.ts';
 import { everyMs, type Pulse } from '../pulse.ts';

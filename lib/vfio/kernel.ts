@@ -1,6 +1,7 @@
 /** What VFIO needs of the kernel: files and their requests. One place, so that tests can stand in for it. Control half. */
 import { constants, openSync, readSync, writeSync } from 'node:fs';
 import type { Native } from '../../native/index.ts';
+import { doAll } from '../do-all.ts';
 
 /** The kernel, as far as VFIO goes. Everything throws with `syscall` and `errno`. */
 export interface VfioKernel {
@@ -20,17 +21,8 @@ export interface VfioKernel {
 }
 
 /** Closes all of `fds`, whatever becomes of the others, then throws the first error if there was one. */
-export function closeAll(kernel: Pick<VfioKernel, 'close'>, fds: readonly number[]): void {
-  const errors: unknown[] = [];
-  for (const fd of fds) {
-    try {
-      kernel.close(fd);
-    } catch (error) {
-      errors.push(error);
-    }
-  }
-  if (errors.length > 0) throw errors[0];
-}
+export const closeAll = (kernel: Pick<VfioKernel, 'close'>, fds: readonly number[]): void =>
+  doAll(fds.map((fd) => () => kernel.close(fd)));
 
 /** The kernel that runs. */
 export function vfioKernel(native: Native): VfioKernel {

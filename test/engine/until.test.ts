@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { inFairTime, inTime, PATIENCE, until } from '../../lib/engine/until.ts';
+import { inFairTime, PATIENCE, until } from '../../lib/engine/until.ts';
 
 it('until: true at once when it is so already, without giving the thread away', async () => {
   let looks = 0;
@@ -16,27 +16,6 @@ it('until: false when the time is up', async () => {
   const start = performance.now();
   expect(await until(() => false, 20)).toBe(false);
   expect(performance.now() - start).toBeGreaterThanOrEqual(19);
-});
-
-it('inTime: true when the promise resolves, whatever it resolves to', async () => {
-  expect(await inTime(Promise.resolve(false), 10_000)).toBe(true);
-});
-
-it('inTime: false when it does not', async () => {
-  expect(await inTime(new Promise(() => {}), 10)).toBe(false);
-});
-
-it('inTime: rejects as the promise does', async () => {
-  await expect(inTime(Promise.reject(new Error('no')), 10_000)).rejects.toThrow('no');
-});
-
-it('inTime: leaves no timer behind', async () => {
-  const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
-  const before = timers();
-  await inTime(Promise.resolve(), 600_000);
-  await inTime(Promise.reject(new Error('no')), 600_000).catch(() => {});
-  await new Promise((resolve) => setImmediate(resolve));
-  expect(timers()).toBe(before);
 });
 
 it('inFairTime: a thread that waits for a cpu has more time, and not for ever', async () => {

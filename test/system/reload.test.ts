@@ -23,7 +23,8 @@ function release(driver: string, make: string, version: string, before = ''): st
      ${before}
      export default () => ({ ...${make}(), version: '${version}' });
      export const driver = { ...${make}(), version: '${version}' };
-     export const nothing = 5;`,
+     export const nothing = 5;
+     export const broken = () => { throw new Error('not today'); };`,
   );
   return path;
 }
@@ -100,8 +101,9 @@ describe('What cannot be', () => {
     );
     expect(await refused(['null', join(folder, 'none.mjs')])).toContain('[MODULE_MISSING]');
     expect(await refused(['null', `${next}#nothing`])).toMatch(
-      /exports as nothing is none; .* it exports default, driver, nothing \[NO_DRIVER_IN_MODULE\]/,
+      /exports as nothing is none; .* it exports broken, default, driver, nothing \[NO_DRIVER_IN_MODULE\]/,
     );
+    expect(await refused(['null', `${next}#broken`])).toMatch(/makes none \(not today\); .*\[NO_DRIVER_IN_MODULE\]/);
     expect(await refused(['loop', next])).toMatch(/is called null; .*\[NO_DRIVER_IN_MODULE\]/);
     expect(await refused(['null', release('null', 'nullDriver', '1.0.0')])).toContain('[SAME_VERSION]');
     expect(await refused(['null', release('null', 'nullDriver', '0.9')])).toMatch(

@@ -1,5 +1,4 @@
 /** A port of a gigabit controller, 82574 or 82576. Control half. */
-
 import { DeviceError } from '../../errors.ts';
 import type { Interrupts, PciDevio } from '../../pci/devio.ts';
 import { L2_OVERHEAD, macOf, times } from '../../pktio/memory-port.ts';
@@ -58,7 +57,7 @@ export interface Handover {
 }
 
 /** The version goes up whenever `Handover`, a queue's block or its plan's data change. */
-export const HANDOVER = 1;
+export const HANDOVER = 2;
 
 /** A port's device. Make it with `openGbe`. */
 export class GbeDevice implements PortDevice {

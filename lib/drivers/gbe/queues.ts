@@ -5,6 +5,7 @@ import type { Interrupts, PciDevio } from '../../pci/devio.ts';
 import { planQueue, queueModule } from '../../pktio/memory-port.ts';
 import type { PortConfig, QueueHandle, Queues } from '../../pktio/types.ts';
 import { type QueuePlan, TX } from '../../queue.ts';
+import { QueueMemory, type QueueMemoryState } from '../queue-memory.ts';
 import { BLOCK, type Block, blockBytes, heldFrames, openBlock } from './block.ts';
 import type { Controller, RingPlace } from './controller.ts';
 import { GBE_RX_NAMES, GBE_TX_NAMES, type GbeQueueData } from './data.ts';
@@ -41,8 +42,7 @@ export interface QueueState {
 /** All of them, and the memory that is theirs. */
 export interface QueuesState {
   readonly queues: readonly QueueState[];
-  readonly shared: readonly number[];
-  readonly own: readonly number[];
+  readonly memory: QueueMemoryState;
 }
 
 /** Rings begin on lines of their own: 128 bytes, the unit of LEN. */
@@ -54,11 +54,11 @@ export class QueueSet {
   private readonly controller: Controller;
   private readonly options: QueueOptions;
   private readonly made: Made[] = [];
-  private readonly shared: number[] = [];
-  private readonly own: number[] = [];
+  private readonly memory: QueueMemory;
 
   constructor(devio: PciDevio, controller: Controller, options: QueueOptions) {
     this.devio = devio;
+    this.memory = new QueueMemory(devio);
     this.controller = controller;
     this.options = options;
   }
@@ -66,10 +66,8 @@ export class QueueSet {
   /** Makes queue number `queue` of its direction, with `size` descriptors. Throws `NO_MEMORY`, `ADDRESS_REFUSED`. */
   add(direction: 'rx' | 'tx', queue: number, size: number): QueueHandle {
     const { port, config } = this.options;
-    const ring = this.devio.allocateShared(size * DESC_BYTES, ALIGN);
-    this.shared.push(ring);
-    const at = this.devio.allocate(blockBytes(size));
-    this.own.push(at);
+    const ring = this.memory.allocateShared(size * DESC_BYTES, ALIGN);
+    const at = this.memory.allocate(blockBytes(size));
     const plan = planQueue(this.devio, config, {
       port,
       direction,
@@ -79,7 +77,7 @@ export class QueueSet {
       data: this.data(direction, queue, { size, ring, block: at }),
       counterNames: direction === 'rx' ? GBE_RX_NAMES : GBE_TX_NAMES,
     });
-    this.own.push(plan.counters);
+    this.memory.keep(plan.counters);
     return this.take({ ring, size, plan });
   }
 
@@ -103,13 +101,12 @@ export class QueueSet {
   /** What another set goes on with, `takeOver`. No worker has the queues. */
   handOver(): QueuesState {
     const queues = this.made.map(({ ring, size, handle: { plan } }) => ({ ring, size, plan }));
-    return { queues, shared: [...this.shared], own: [...this.own] };
+    return { queues, memory: this.memory.handOver() };
   }
 
   /** Goes on with queues that run, with this release's data half. */
-  takeOver({ queues, shared, own }: QueuesState): Queues {
-    this.shared.push(...shared);
-    this.own.push(...own);
+  takeOver({ queues, memory }: QueuesState): Queues {
+    this.memory.takeOver(memory);
     const module = queueModule(import.meta.url);
     const handles = queues.map((queue) => this.take({ ...queue, plan: { ...queue.plan, module } }));
     const of = (direction: 'rx' | 'tx') => handles.filter(({ plan }) => plan.direction === direction);
@@ -202,8 +199,7 @@ export class QueueSet {
 
   /** Returns all memory. Nobody may use the queues any more. */
   free(): void {
-    for (const offset of this.shared.splice(0)) this.devio.freeShared(offset);
-    for (const offset of this.own.splice(0)) this.devio.free(offset);
+    this.memory.free();
     this.made.length = 0;
   }
 }

@@ -1,8 +1,10 @@
 /** The `pcap` driver: a port that replays a capture file and records what it is sent. Control half. */
+
 import { readCounters } from '../../arena/counters.ts';
 import { interfaceDescription, interfaceStatistics, sectionHeader } from '../../capture/encode.ts';
 import { writeAll } from '../../capture/sink.ts';
 import { ownSection } from '../../capture/writer.ts';
+import { inTime } from '../../deadline.ts';
 import { asMemoryDevio, MEMORY_API, type MemoryDevio } from '../../devios/memory.ts';
 import { PortError } from '../../errors.ts';
 import { type Device, type Driver, FRAMEWORK_API } from '../../framework/types.ts';
@@ -29,7 +31,6 @@ import { MAX_SEGMENTS, type QueuePlan, TX } from '../../queue.ts';
 import { BlockRing } from './block-ring.ts';
 import { type Locks, OutputFile, openReplayFile } from './files.ts';
 import { ringBytes, ringWords } from './layout.ts';
-import { within } from './pause.ts';
 import { RecordRing } from './record-ring.ts';
 import { Recorder } from './recorder.ts';
 import { Replay, type ReplayFile } from './replay.ts';
@@ -235,7 +236,7 @@ class PcapDevice implements PortDevice {
     const received = sum('packets');
     const block = interfaceStatistics(0, { time: now(), start: since, received, dropped: received - sum('completed') });
     try {
-      await within(CLOSE_MS, writeAll(output, block, 0, block.length));
+      await inTime(writeAll(output, block, 0, block.length), CLOSE_MS);
     } catch (error) {
       this.outputFailed(error as Error);
     }
@@ -244,7 +245,7 @@ class PcapDevice implements PortDevice {
   private async release(started: Started): Promise<void> {
     this.started = undefined;
     try {
-      if (started.output !== undefined) await within(CLOSE_MS, started.output.close());
+      if (started.output !== undefined) await inTime(started.output.close(), CLOSE_MS);
     } catch (error) {
       this.outputFailed(error as Error);
     } finally {

@@ -9,14 +9,3 @@ export const pause = (ms: number): Promise<void> => timeout(ms, undefined, { ref
 
 /** Goes on after `ms` milliseconds, and keeps the process until then. */
 export const hold = (ms: number): Promise<void> => timeout(ms);
-
-/** Whether `promise` settled within `ms` milliseconds; this wait does keep the process. Rejects as `promise` does. */
-export async function within(ms: number, promise: Promise<unknown>): Promise<boolean> {
-  const stop = new AbortController();
-  const late = timeout(ms, false, { signal: stop.signal }).catch(() => false);
-  try {
-    return await Promise.race([promise.then(() => true), late]);
-  } finally {
-    stop.abort();
-  }
-}

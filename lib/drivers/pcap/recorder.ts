@@ -1,8 +1,10 @@
 /** Writes what a port's tx queues accepted to its output file. Control half. */
+
 import type { ByteSink } from '../../capture/sink.ts';
+import { inTime } from '../../deadline.ts';
 import { CaptureError } from '../../errors.ts';
 import type { BlockRing } from './block-ring.ts';
-import { hold, pause, turn, within } from './pause.ts';
+import { hold, pause, turn } from './pause.ts';
 
 /** Pauses between looks at idle rings: the first ones, then the longest. */
 const IDLE_MS = [1, 1, 1, 1, 2, 3, 4];
@@ -74,9 +76,9 @@ export class Recorder {
   /** Ends the recording: what is in flight is no longer written. Resolves when no write is under way, or late. */
   async stop(): Promise<void> {
     this.stopped = true;
-    if (this.running === undefined || (await within(PROMPT_MS, this.running))) return;
+    if (this.running === undefined || (await inTime(this.running, PROMPT_MS))) return;
     this.file.stop();
-    await within(this.stalledMs, this.running);
+    await inTime(this.running, this.stalledMs);
   }
 
   private async run(): Promise<void> {
@@ -116,9 +118,9 @@ export class Recorder {
     for (const ring of this.rings) ring.refuse();
     this.giveUp();
     // A failed cut leaves half a block at the end, which readers report; it must not hide why we are here.
-    await within(
-      this.stalledMs,
+    await inTime(
       this.file.cut(this.end).catch(() => {}),
+      this.stalledMs,
     );
     this.report(error);
   }

@@ -1,10 +1,12 @@
 /** Reads a port's input file into the ring of its rx queue, as often and as fast as asked. Control half. */
+
 import type { FileHandle } from 'node:fs/promises';
 import { CaptureReader } from '../../capture/reader.ts';
 import { type ByteSource, FileSource } from '../../capture/source.ts';
 import type { PacketRecord } from '../../capture/types.ts';
 import { ByteWindow } from '../../capture/window.ts';
-import { pause, turn, within } from './pause.ts';
+import { inTime } from '../../deadline.ts';
+import { pause, turn } from './pause.ts';
 import type { RecordRing } from './record-ring.ts';
 
 const TWO32 = 0x1_0000_0000;
@@ -73,7 +75,7 @@ export class Replay {
   async stop(): Promise<void> {
     this.stopped = true;
     this.source?.stop();
-    if (this.running !== undefined) await within(STOP_MS, this.running);
+    if (this.running !== undefined) await inTime(this.running, STOP_MS);
   }
 
   private async run(): Promise<void> {

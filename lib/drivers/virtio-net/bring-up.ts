@@ -3,7 +3,7 @@ import { DeviceError } from '../../errors.ts';
 import { featureNames, featureSet, hasFeature, STATUS } from '../../virtio/features.ts';
 import { MAX_QUEUE_SIZE } from '../../virtio/ring.ts';
 import type { QueueLayout, VirtioTransport } from '../../virtio/transport.ts';
-import { inTime } from '../deadline.ts';
+import { answered } from '../deadline.ts';
 import { isMtu, isPairs, type NetConfig, readNetConfig } from './config.ts';
 import { chooseFeatures, requireFeatures, type Wishes } from './features.ts';
 
@@ -39,7 +39,7 @@ export class BringUp {
   }
 
   private step<T>(name: string, promise: Promise<T>): Promise<T> {
-    return inTime(`${this.what}: ${name}`, this.stepMs, promise);
+    return answered(`${this.what}: ${name}`, this.stepMs, promise);
   }
 
   private async set(bits: number, name: string): Promise<void> {

@@ -6,7 +6,7 @@ import { DeviceError } from '../../errors.ts';
 import { CTRL_ACK } from '../../virtio/net.ts';
 import { AVAIL, DESC_BYTES, DESC_F, EVENT, EVENT_F, NO_INTERRUPT, queueAreas } from '../../virtio/ring.ts';
 import type { QueueLayout, VirtioDevio } from '../../virtio/transport.ts';
-import { inTime, pause, timeout } from '../deadline.ts';
+import { answered, pause, timeout } from '../deadline.ts';
 import type { Command } from './commands.ts';
 
 /** Longest that a device may take for a command, in milliseconds. */
@@ -82,7 +82,7 @@ export class Control {
       transport.command === undefined
         ? this.ring?.send(what, command, this.commandMs)
         : transport.command(group, code, data);
-    const ack = sent === undefined ? CTRL_ACK.ERR : await inTime(what, this.commandMs, sent);
+    const ack = sent === undefined ? CTRL_ACK.ERR : await answered(what, this.commandMs, sent);
     if (ack === CTRL_ACK.OK) return;
     const why = ack === CTRL_ACK.ERR ? 'the device refuses' : `the device answers ${ack}, which is no answer`;
     throw new DeviceError('COMMAND_REFUSED', { what, why, fix: 'use the device as it is' });

@@ -1,5 +1,4 @@
 /** The `virtio-net` driver: a virtio network device as a port, whatever transport it is reached by. Control half. */
-
 import { VHOST_USER_API } from '../../devios/vhost-user.ts';
 import { type Device, type Driver, FRAMEWORK_API } from '../../framework/types.ts';
 import { IOMMU_API, NOMMU_API } from '../../pci/devio.ts';
@@ -12,7 +11,7 @@ import { featureNames, hasFeature } from '../../virtio/features.ts';
 import { controlQueue, NET_DEVICE_ID, receiveQueue, transmitQueue } from '../../virtio/net.ts';
 import { MODERN_DEVICE_ID, TRANSITIONAL_NET, VIRTIO_VENDOR } from '../../virtio/pci/regs.ts';
 import type { VirtioDevio } from '../../virtio/transport.ts';
-import { inTime, pause } from '../deadline.ts';
+import { answered, pause } from '../deadline.ts';
 import { Revival } from '../revival.ts';
 import { deviceFault, portLost } from '../troubles.ts';
 import { TROUBLE } from './block.ts';
@@ -269,7 +268,7 @@ export class VirtioNetDevice implements PortDevice {
   private async readConfig(): Promise<void> {
     const { transport } = this.devio;
     const what = `${this.name}: configuration`;
-    const read = await inTime(what, this.limits.stepMs, readNetConfig(transport, this.introduced.features));
+    const read = await answered(what, this.limits.stepMs, readNetConfig(transport, this.introduced.features));
     const before = this.link();
     this.net = { ...this.net, up: read.up, speed: read.speed, duplex: read.duplex };
     if (this.queues !== undefined) this.tell(before);
@@ -357,7 +356,7 @@ interface Handover extends Omit<Parts, 'bringUp'> {
 }
 
 /** The version goes up whenever `Handover`, a queue's block or its plan's data change. */
-const HANDOVER = 'virtio-net-1';
+const HANDOVER = 'virtio-net-2';
 
 const LIMITS: Limits = { stepMs: STEP_MS, commandMs: COMMAND_MS };
 

@@ -10,6 +10,7 @@ import { DESC_BYTES, queueAreas, USED } from '../../virtio/ring.ts';
 import { type Interrupt, type QueueLayout, SILENT, type VirtioDevio } from '../../virtio/transport.ts';
 import { parseMac } from '../../wire/mac.ts';
 import { putRarp, RARP_BYTES } from '../../wire/rarp.ts';
+import { QueueMemory, type QueueMemoryState } from '../queue-memory.ts';
 import { BLOCK, blockBytes, heldFrames, openBlock, TROUBLE, takeFrames } from './block.ts';
 import { VIRTIO_RX_NAMES, VIRTIO_TX_NAMES } from './data.ts';
 
@@ -33,11 +34,10 @@ export interface QueueState {
   readonly plan: QueuePlan;
 }
 
-/** Queues that run, and arena offsets of all their memory. Plain data. */
+/** Queues that run, and all their memory. Plain data. */
 export interface QueuesState {
   readonly queues: readonly QueueState[];
-  readonly shared: readonly number[];
-  readonly own: readonly number[];
+  readonly memory: QueueMemoryState;
 }
 
 /** A queue of one direction. */
@@ -55,11 +55,11 @@ export class QueueSet {
   private readonly devio: VirtioDevio;
   private readonly options: QueueOptions;
   private readonly made: Made[] = [];
-  private readonly shared: number[] = [];
-  private readonly own: number[] = [];
+  private readonly memory: QueueMemory;
 
   constructor(devio: VirtioDevio, options: QueueOptions) {
     this.devio = devio;
+    this.memory = new QueueMemory(devio);
     this.options = options;
   }
 
@@ -70,7 +70,7 @@ export class QueueSet {
     const packed = hasFeature(features, 'RING_PACKED');
     const layout = this.layOut(size, packed);
     const several = direction === 'tx' && this.options.several;
-    const block = this.allocate(blockBytes(size, several));
+    const block = this.memory.allocate(blockBytes(size, several));
     const announcement = direction === 'tx' ? this.makeAnnouncement() : { announceLow: 0, announceHigh: 0 };
     const tables = several ? this.makeTables(block, size) : 0;
     const { fd, isr, unmask } = interrupts.get(index) ?? SILENT;
@@ -83,7 +83,7 @@ export class QueueSet {
       data: { ...this.data(layout), block, tables, ...announcement, ...this.kick(index), isr, unmask },
       counterNames: direction === 'rx' ? VIRTIO_RX_NAMES : VIRTIO_TX_NAMES,
     });
-    this.own.push(plan.counters);
+    this.memory.keep(plan.counters);
     return this.take({ index, layout, plan });
   }
 
@@ -107,13 +107,12 @@ export class QueueSet {
   /** What another set goes on with, `takeOver`. No worker has the queues. */
   handOver(): QueuesState {
     const queues = this.made.map(({ index, layout, handle: { plan } }) => ({ index, layout, plan }));
-    return { queues, shared: [...this.shared], own: [...this.own] };
+    return { queues, memory: this.memory.handOver() };
   }
 
   /** Goes on with queues that run, with this release's data half. */
-  takeOver({ queues, shared, own }: QueuesState): Queues {
-    this.shared.push(...shared);
-    this.own.push(...own);
+  takeOver({ queues, memory }: QueuesState): Queues {
+    this.memory.takeOver(memory);
     const handles = queues.map(({ index, layout, plan }) => {
       const module = queueModule(import.meta.url, layout.packed ? 'packed-queue' : 'split-queue');
       return this.take({ index, layout, plan: { ...plan, module } });
@@ -125,11 +124,9 @@ export class QueueSet {
   private layOut(size: number, packed: boolean): QueueLayout {
     const areas = queueAreas(size, packed);
     // Event words are accessed as halves of 32-bit words: two bytes more behind each area.
-    const [desc, driver, device] = [areas.desc, areas.driver, areas.device].map(({ bytes, align }) => {
-      const offset = this.devio.allocateShared(bytes + 2 + USED.ring, Math.max(align, 64));
-      this.shared.push(offset);
-      return offset;
-    });
+    const [desc, driver, device] = [areas.desc, areas.driver, areas.device].map(({ bytes, align }) =>
+      this.memory.allocateShared(bytes + 2 + USED.ring, Math.max(align, 64)),
+    );
     // Elements of a used ring begin where none of them lies across a line, or a page: behind an IOMMU, QEMU before 9.0 writes
     // the second half of such a one to somewhere else.
     return { size, packed, desc, driver, device: packed ? device : device + USED.ring };
@@ -138,8 +135,7 @@ export class QueueSet {
   /** A table per id for packets of several frames, and where the device finds it. */
   private makeTables(block: number, size: number): number {
     const bytes = MAX_SEGMENTS * DESC_BYTES;
-    const tables = this.devio.allocateShared(size * bytes, bytes);
-    this.shared.push(tables);
+    const tables = this.memory.allocateShared(size * bytes, bytes);
     const { tableAt } = openBlock(this.devio.memory, block, size, true);
     for (let id = 0; id < size; id++) {
       const address = this.devio.addressOf(tables + id * bytes);
@@ -151,19 +147,12 @@ export class QueueSet {
 
   /** A reverse ARP behind a header of zeros, and where the device finds it. */
   private makeAnnouncement(): Record<string, number> {
-    const at = this.devio.allocateShared(NET_HDR_BYTES + RARP_BYTES, 64);
-    this.shared.push(at);
+    const at = this.memory.allocateShared(NET_HDR_BYTES + RARP_BYTES, 64);
     const mac = new Int32Array(2);
     new Uint8Array(mac.buffer).set(parseMac(this.options.config.mac));
     putRarp(new DataView(this.devio.memory), at + NET_HDR_BYTES, mac[0], mac[1]);
     const address = this.devio.addressOf(at);
     return { announceLow: Number(address & 0xffff_ffffn), announceHigh: Number(address >> 32n) };
-  }
-
-  private allocate(bytes: number): number {
-    const offset = this.devio.allocate(bytes);
-    this.own.push(offset);
-    return offset;
   }
 
   private data({ size, desc, driver, device }: QueueLayout): Record<string, number> {
@@ -233,8 +222,7 @@ export class QueueSet {
 
   /** Returns all memory. Nobody may use the queues any more. */
   free(): void {
-    for (const offset of this.shared.splice(0)) this.devio.freeShared(offset);
-    for (const offset of this.own.splice(0)) this.devio.free(offset);
+    this.memory.free();
     this.made.length = 0;
   }
 }

@@ -3,7 +3,6 @@
  * to its reset; meanwhile it is looked at now and then: whether it is there, asks to be reset, or has changed its
  * configuration. Control half.
  */
-
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeviceError } from '../../errors.ts';
 import type { Readable, Writable } from '../../layout.ts';
