@@ -51,7 +51,8 @@ export class JoinedQueues {
         features:
           featureSet('VERSION_1') |
           (options.mergeable ? featureSet('MRG_RXBUF') : 0n) |
-          (options.eventIdx ? featureSet('EVENT_IDX') : 0n),
+          (options.eventIdx ? featureSet('EVENT_IDX') : 0n) |
+          (options.inOrder ? featureSet('IN_ORDER') : 0n),
         ...{ desc: at(desc), driver: at(driver), device: at(device) },
         base: { avail: 0, availWrap: true, used: 0, usedWrap: true },
         ...{ call: CALL, kick: -1, err: -1, inflight: undefined, log: undefined, logAddress: -1 },

@@ -35,6 +35,7 @@ export interface VhostOptions {
   readonly eventIdx?: boolean;
   readonly indirect?: boolean;
   readonly csum?: boolean;
+  readonly inOrder?: boolean;
   readonly regions?: readonly GuestRegion[];
   /** See `DriverOptions`. */
   readonly watchful?: boolean;
@@ -115,7 +116,8 @@ export class VhostWorld {
         (options.mergeable ? featureSet('MRG_RXBUF') : 0n) |
         (options.eventIdx ? featureSet('EVENT_IDX') : 0n) |
         (options.indirect === false ? 0n : featureSet('INDIRECT_DESC')) |
-        (options.csum ? featureSet('CSUM') : 0n),
+        (options.csum ? featureSet('CSUM') : 0n) |
+        (options.inOrder ? featureSet('IN_ORDER') : 0n),
       desc: place(driver.desc),
       driver: place(driver.driver),
       device: place(driver.device),

@@ -33,6 +33,8 @@ export interface DriverOptions {
   readonly eventIdx?: boolean;
   readonly mergeable?: boolean;
   readonly indirect?: boolean;
+  /** The device may tell of several buffers by the last of them. */
+  readonly inOrder?: boolean;
   /** Split: false does not compare the descriptor table with what it was, each time. */
   readonly watchful?: boolean;
 }
@@ -55,6 +57,26 @@ export interface AddOptions {
   readonly write?: boolean;
 }
 
+/**
+ * Chains that are told of by `id`: with `inOrder` all up to that one in the order in which they were made available
+ * (§2.7.9, §2.8.7).
+ */
+function batchOf<C extends Chain>(chains: Map<number, C>, id: number, inOrder: boolean, section: string): C[] {
+  const last = chains.get(id);
+  if (last === undefined) throw new Error(`used id ${id} is not in flight (§${section})`);
+  const batch: C[] = [];
+  for (const [of, chain] of inOrder ? chains : [[id, last] as const]) {
+    batch.push(chain);
+    chains.delete(of);
+    if (of === id) break;
+  }
+  return batch;
+}
+
+/** Bytes that the device wrote to a chain before the last of a batch: it was used up (§2.7.9, §2.8.7). */
+const roomOf = ({ pieces }: Chain): number =>
+  pieces.filter(({ writable }) => writable).reduce((sum, piece) => sum + piece.length, 0);
+
 /** The driver's side of one virtqueue. */
 export interface Driver {
   readonly memory: GuestMemory;
@@ -71,6 +93,8 @@ export interface Driver {
   reap(): Used[];
   /** Chains that the device has. */
   readonly outstanding: number;
+  /** How many used elements or descriptors there were so far. */
+  readonly batches: number;
   /** True when the device asks to be notified of what was added since the last call. */
   mustNotify(): boolean;
   /** Asks for interrupts, or for none. With EVENT_IDX: `at` more used buffers from now. */
@@ -88,7 +112,9 @@ export class SplitDriver implements Driver {
   availIdx: number;
   private notified: number;
   usedIdx: number;
+  batches = 0;
   private readonly eventIdx: boolean;
+  private readonly inOrder: boolean;
   private readonly watchful: boolean;
   private readonly freeList: number[];
   private readonly chains = new Map<number, Chain>();
@@ -99,6 +125,7 @@ export class SplitDriver implements Driver {
     this.memory = memory;
     this.size = size;
     this.eventIdx = options.eventIdx ?? false;
+    this.inOrder = options.inOrder ?? false;
     this.watchful = options.watchful ?? true;
     this.desc = memory.allocate(16 * size, 16);
     this.driver = memory.allocate(6 + 2 * size, 2);
@@ -171,15 +198,18 @@ export class SplitDriver implements Driver {
     this.checkFlags();
     const table = this.watchful ? memory.read(this.desc, 16 * size) : this.table;
     if (Buffer.compare(table, this.table) !== 0) throw new Error('the device wrote to the descriptor table (§2.7.5.1)');
-    for (; this.usedIdx !== idx; this.usedIdx = (this.usedIdx + 1) & 0xffff) {
+    while (this.usedIdx !== idx) {
       const element = this.device + 4 + 8 * (this.usedIdx % size);
-      const id = memory.get32(element);
-      const chain = this.chains.get(id);
-      if (chain === undefined) throw new Error(`used id ${id} is not in flight (§2.7.8)`);
-      this.chains.delete(id);
-      checkChain(memory, chain, memory.get32(element + 4));
-      this.freeList.push(...chain.taken);
-      found.push({ chain, length: memory.get32(element + 4) });
+      const batch = batchOf(this.chains, memory.get32(element), this.inOrder, '2.7.8');
+      if (batch.length > ((idx - this.usedIdx) & 0xffff)) throw new Error('a batch goes beyond the used idx (§2.7.9)');
+      this.batches++;
+      batch.forEach((chain, i) => {
+        const length = i < batch.length - 1 ? roomOf(chain) : memory.get32(element + 4);
+        checkChain(memory, chain, length);
+        this.freeList.push(...chain.taken);
+        found.push({ chain, length });
+      });
+      this.usedIdx = (this.usedIdx + batch.length) & 0xffff;
     }
     return found;
   }
@@ -220,9 +250,11 @@ export class PackedDriver implements Driver {
   private usedWrap = 1;
   private notifiedNext = 0;
   private added = 0;
+  batches = 0;
   private readonly eventIdx: boolean;
+  private readonly inOrder: boolean;
   private readonly ids: number[];
-  private readonly chains = new Map<number, Chain & { slots: number }>();
+  private readonly chains = new Map<number, Chain & { slots: number; id: number }>();
   private freeSlots: number;
 
   constructor(memory: GuestMemory, options: DriverOptions) {
@@ -230,6 +262,7 @@ export class PackedDriver implements Driver {
     this.memory = memory;
     this.size = size;
     this.eventIdx = options.eventIdx ?? false;
+    this.inOrder = options.inOrder ?? false;
     this.desc = memory.allocate(16 * size, 16);
     this.driver = memory.allocate(4, 4);
     this.device = memory.allocate(4, 4);
@@ -271,7 +304,8 @@ export class PackedDriver implements Driver {
       ringPieces = [{ gpa: at, length: 16 * pieces.length }];
       more = write ? 6 : 4;
     }
-    this.chains.set(id, { pieces, taken: [], slots, before: pieces.map((piece) => readableBytes(this.memory, piece)) });
+    const before = pieces.map((piece) => readableBytes(this.memory, piece));
+    this.chains.set(id, { pieces, taken: [], slots, id, before });
     this.put(ringPieces, id, more);
   }
 
@@ -308,21 +342,22 @@ export class PackedDriver implements Driver {
       const avail = (flags >> 7) & 1;
       const used = (flags >> 15) & 1;
       if (this.chains.size === 0 || avail !== used || used !== this.usedWrap) return found;
-      const id = memory.get16(at + 12);
-      const chain = this.chains.get(id);
-      if (chain === undefined) throw new Error(`used id ${id} is not in flight (§2.8.6)`);
-      this.chains.delete(id);
-      // Without WRITE the length means nothing (§2.8.5).
-      const length = (flags & 2) !== 0 ? memory.get32(at + 8) : 0;
-      checkChain(memory, chain, length);
-      this.ids.push(id);
-      this.freeSlots += chain.slots;
-      this.usedNext += chain.slots;
+      const batch = batchOf(this.chains, memory.get16(at + 12), this.inOrder, '2.8.6');
+      this.batches++;
+      batch.forEach((chain, i) => {
+        // Without WRITE the length means nothing (§2.8.5).
+        const told = (flags & 2) !== 0 ? memory.get32(at + 8) : 0;
+        const length = i < batch.length - 1 ? roomOf(chain) : told;
+        checkChain(memory, chain, length);
+        this.ids.push(chain.id);
+        this.freeSlots += chain.slots;
+        this.usedNext += chain.slots;
+        found.push({ chain, length });
+      });
       if (this.usedNext >= this.size) {
         this.usedNext -= this.size;
         this.usedWrap ^= 1;
       }
-      found.push({ chain, length });
     }
   }
 
@@ -358,8 +393,9 @@ export class PackedDriver implements Driver {
 }
 
 /** What a device may have done to the buffers of a chain that it used with `length` bytes written. */
-function checkChain(memory: GuestMemory, { pieces, before }: Chain, length: number): void {
-  const room = pieces.filter(({ writable }) => writable).reduce((sum, piece) => sum + piece.length, 0);
+function checkChain(memory: GuestMemory, chain: Chain, length: number): void {
+  const { pieces, before } = chain;
+  const room = roomOf(chain);
   if (length > room) throw new Error(`used len ${length} of a buffer with ${room} writable bytes (§2.7.8.2)`);
   before.forEach((bytes, i) => {
     if (bytes === undefined) return;

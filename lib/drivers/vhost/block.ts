@@ -67,6 +67,8 @@ export const RING_F = {
   inflight: 128,
   /** The front end has no kick eventfd: nothing ever wakes who waits for it. */
   polled: 256,
+  /** Buffers are used in the order in which they came: of many that are used together the last one is named. */
+  inOrder: 512,
 } as const;
 
 /** Why a ring was stopped: nothing that it says can be believed any more. */

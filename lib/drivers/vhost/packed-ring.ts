@@ -54,8 +54,16 @@ export interface PackedRing {
   /** For `run`: bits of `BOTH` of a used descriptor at `last`, and descriptors kept aside, of any number of buffers. */
   usedFlags: number;
   usedSlots: number;
-  /** `count` buffers of one descriptor each were put on the list by the caller; the next one to take is `last`. In step only. */
-  run(count: number, last: number, fresh: number): void;
+  /**
+   * Whether all that is kept aside is told of by one used descriptor, with the id of the last buffer (IN_ORDER, §2.8.7).
+   * Not of buffers that were written to: the driver must know how much of each. Nor with an inflight area, which has a
+   * place for each.
+   */
+  batched: boolean;
+  /** The caller took `count` buffers of one descriptor each, and has put all on the list; the next one to take is `last`. In step only. */
+  run(count: number, aside: number, last: number, fresh: number): void;
+  /** If `batched`: the list is to tell of the next `slots` descriptors too, the last buffer of which is `id`. Before `run`. */
+  fold(id: number, slots: number): void;
   /** How many are kept aside; forgets those after the first `count`, which are available again. */
   aside: number;
   forget(count: number): void;
@@ -145,10 +153,12 @@ export function makePackedRing(world: World): PackedRing {
     aside: 0,
     usedFlags: 0,
     usedSlots: 0,
+    batched: false,
     list,
     attach() {
       flags = block[BLOCK.flags];
       call = block[BLOCK.call];
+      ring.batched = plan.direction === 'rx' && (flags & (RING_F.inOrder | RING_F.inflight)) === RING_F.inOrder;
       ring.size = block[BLOCK.size];
       ring.desc32 = regions.i32[block[BLOCK.descWindow]];
       ring.desc = block[BLOCK.desc] >>> 2;
@@ -175,6 +185,11 @@ export function makePackedRing(world: World): PackedRing {
     },
     use(id, length, descFlags, slots) {
       if (ring.aside === MAX_ASIDE) return false;
+      if (ring.batched) {
+        ring.fold(id & 0xffff, slots);
+        step(slots);
+        return true;
+      }
       const e = ring.aside * ASIDE.words;
       list[e] = next;
       list[(e + 1) | 0] = length;
@@ -185,14 +200,24 @@ export function makePackedRing(world: World): PackedRing {
       return true;
     },
     inStep: () => next === ring.last && (ring.usedFlags !== 0) === (ring.fresh === AVAILABLE),
-    run(count, last, fresh) {
-      ring.aside = (ring.aside + count) | 0;
+    run(count, aside, last, fresh) {
+      ring.aside = aside;
       ring.left = (ring.left - count) | 0;
       ring.usedSlots = (ring.usedSlots + count) | 0;
       ring.last = last;
       ring.fresh = fresh;
       next = last;
       ring.usedFlags = fresh === AVAILABLE ? BOTH : 0;
+    },
+    fold(id, slots) {
+      if (ring.aside === 0) {
+        ring.aside = 1;
+        list[ASIDE.at] = next;
+        list[ASIDE.length] = 0;
+        list[ASIDE.word] = ring.usedFlags;
+      }
+      list[ASIDE.word] = (list[ASIDE.word] & BOTH) | id;
+      list[ASIDE.slots] = (ring.usedSlots + slots) | 0;
     },
     forget(count) {
       const slots = count === 0 ? 0 : list[(count - 1) * ASIDE.words + ASIDE.slots];

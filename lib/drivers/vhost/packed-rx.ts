@@ -51,11 +51,12 @@ export function makePackedRx(world: World): RxRing {
    * needs is in locals: V8 would load and store fields for each packet.
    */
   function takePlain({ offsets, lengths }: Burst, kept: number, n: number): number {
-    const { desc32, desc, size, list, left, usedSlots } = ring;
+    const { desc32, desc, size, list, left, usedSlots, batched } = ring;
     let { last, fresh, usedFlags, aside } = ring;
     if (!ring.inStep()) return 0;
     const most = n < left ? n : left;
     let taken = 0;
+    let id = 0;
     for (; taken < most; taken = (taken + 1) | 0) {
       const d = (desc + (last << 2)) | 0;
       const word = load(desc32, (d + 3) | 0);
@@ -66,12 +67,15 @@ export function makePackedRx(world: World): RxRing {
       offsets[kept] = place;
       lengths[kept] = (length - NET_HDR_BYTES) | 0;
       kept = (kept + 1) | 0;
-      const e = aside * ASIDE.words;
-      aside = (aside + 1) | 0;
-      list[e] = last;
-      list[(e + 1) | 0] = 0;
-      list[(e + 2) | 0] = (word & 0xffff) | usedFlags;
-      list[(e + 3) | 0] = (usedSlots + taken + 1) | 0;
+      id = word & 0xffff;
+      if (!batched) {
+        const e = aside * ASIDE.words;
+        aside = (aside + 1) | 0;
+        list[e] = last;
+        list[(e + 1) | 0] = 0;
+        list[(e + 2) | 0] = id | usedFlags;
+        list[(e + 3) | 0] = (usedSlots + taken + 1) | 0;
+      }
       last = (last + 1) | 0;
       if (last === size) {
         last = 0;
@@ -79,7 +83,11 @@ export function makePackedRx(world: World): RxRing {
         usedFlags = usedFlags ^ BOTH;
       }
     }
-    ring.run(taken, last, fresh);
+    if (batched && taken > 0) {
+      ring.fold(id, taken);
+      aside = ring.aside;
+    }
+    ring.run(taken, aside, last, fresh);
     return taken;
   }
 
@@ -102,11 +110,12 @@ export function makePackedRx(world: World): RxRing {
 
   /** Not enabled: what the guest sends is thrown away (vhost-user.rst, "Ring states"). */
   function discard(n: number): void {
-    for (let i = 0; i < n && ring.peek() !== 0; i = (i + 1) | 0) {
+    let thrown = 0;
+    for (; thrown < n && ring.peek() !== 0; thrown = (thrown + 1) | 0) {
       ring.chain.start(ring.last);
       if (!giveBack()) break;
     }
-    count(VHOST_RX.disabled, ring.aside);
+    count(VHOST_RX.disabled, thrown);
   }
 
   return {

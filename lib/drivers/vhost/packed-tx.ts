@@ -127,7 +127,7 @@ export function makePackedTx(world: World): TxRing {
       }
     }
     sum = (sum + bytes) | 0;
-    ring.run((i - first) | 0, last, fresh);
+    ring.run((i - first) | 0, aside, last, fresh);
     return i;
   }
 

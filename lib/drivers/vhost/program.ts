@@ -36,6 +36,7 @@ function flagsOf({ packed, features, enabled, log, inflight, kick }: RingSetup):
     [hasFeature(features, 'EVENT_IDX'), RING_F.eventIdx],
     [hasFeature(features, 'INDIRECT_DESC'), RING_F.indirect],
     [hasFeature(features, 'CSUM'), RING_F.csum],
+    [hasFeature(features, 'IN_ORDER'), RING_F.inOrder],
     [enabled, RING_F.enabled],
     [log !== undefined, RING_F.log],
     [inflight !== undefined, RING_F.inflight],

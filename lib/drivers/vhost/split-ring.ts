@@ -28,6 +28,11 @@ export interface SplitRing {
   pending(): number;
   /** Buffers taken since the last `publish`: as many used elements are written, and seen by nobody. */
   taken: number;
+  /**
+   * Whether buffers to which nothing was written are told of by one element for a whole burst (IN_ORDER, §2.7.9). Not with
+   * an inflight area, which has a place for each.
+   */
+  batched: boolean;
   /** Head of the next buffer; -1 when it is none, and the ring is broken. There must be one. */
   head(): number;
   /** It was used, `length` bytes written. */
@@ -98,8 +103,10 @@ export function makeSplitRing(world: World): SplitRing {
     last: 0,
     next: 0,
     taken: 0,
+    batched: false,
     attach() {
       flags = block[BLOCK.flags];
+      ring.batched = (flags & (RING_F.inOrder | RING_F.inflight)) === RING_F.inOrder;
       call = block[BLOCK.call];
       ring.size = block[BLOCK.size];
       ring.desc32 = regions.i32[block[BLOCK.descWindow]];

@@ -41,7 +41,7 @@ export function makeSplitRx(world: World): RxRing {
   /** Takes `n` buffers off the ring, as far as they can be believed, into the first `frames` entries; returns how many it used. */
   function takeAll(burst: Burst, n: number, frames: number): number {
     const { offsets, lengths } = burst;
-    const { desc32, desc, avail16, avail, used32, used, last, next, size } = ring;
+    const { desc32, desc, avail16, avail, used32, used, last, next, size, batched } = ring;
     const mask = size - 1;
     let kept = 0;
     let i = 0;
@@ -67,7 +67,8 @@ export function makeSplitRx(world: World): RxRing {
         if (got < 0) break;
         kept = (kept + got) | 0;
       }
-      const element = (used + (((next + i) & mask) << 1)) | 0;
+      // A batch is told of by its first element, with the last head; those between are skipped (IN_ORDER, §2.7.9).
+      const element = (used + (((batched ? next : next + i) & mask) << 1)) | 0;
       used32[element] = head;
       used32[(element + 1) | 0] = 0;
     }

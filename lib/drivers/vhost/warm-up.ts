@@ -15,11 +15,11 @@ const BUFFERS = 0x5000;
 /** The last buffer is beyond what the guest has. */
 const WINDOW = BUFFERS + (SIZE + 8) * BUFFER;
 const HALF = BUFFERS + (SIZE / 2) * BUFFER;
-const ROUNDS = 400;
-/** The same with an inflight area. */
-const NOTING_ROUNDS = 50;
+/** How often, with an inflight area, with IN_ORDER, and with neither. */
+const ROUNDS = { noting: 50, 'in order': 200, plain: 400 } as const;
 const LONGEST = 1518;
 
+type Way = keyof typeof ROUNDS;
 type MakeRx = (plan: QueuePlan, context: QueueContext) => RxQueue;
 type MakeTx = (plan: QueuePlan, context: QueueContext) => TxQueue;
 
@@ -114,11 +114,15 @@ function packedGuest(window: SharedArrayBuffer, { desc }: Place, shapeOf: (n: nu
   const given: { at: number; slots: number }[] = [];
   let free = SIZE;
   const reclaim = () => {
-    for (let first = given[0]; first !== undefined; first = given[0]) {
-      const flags = words[at(first.at) + 3] >>> 16;
-      if (((flags & DESC_F.AVAIL) !== 0) !== ((flags & DESC_F.USED) !== 0)) return;
-      free += first.slots;
-      given.shift();
+    while (given.length > 0) {
+      const word = words[at(given[0].at) + 3];
+      if ((((word >>> 16) & DESC_F.AVAIL) !== 0) !== (((word >>> 16) & DESC_F.USED) !== 0)) return;
+      // In order it may be the last of many: that whose last descriptor, which is its id, is named.
+      for (let last = -1; last !== (word & 0xffff) && given.length > 0; ) {
+        const { at: first, slots } = given.shift()!;
+        free += slots;
+        last = (first + slots - 1) % SIZE;
+      }
     }
   };
   return {
@@ -136,7 +140,7 @@ function packedGuest(window: SharedArrayBuffer, { desc }: Place, shapeOf: (n: nu
 }
 
 /** A ring in a window of its own, a guest at its other end, and the plan of the queue. */
-function makeRing(context: QueueContext, direction: 'rx' | 'tx', packed: boolean, noting: boolean) {
+function makeRing(context: QueueContext, direction: 'rx' | 'tx', packed: boolean, way: Way) {
   const { memory, scratch } = context;
   const window = new SharedArrayBuffer(WINDOW);
   const areas = queueAreas(SIZE, packed);
@@ -152,14 +156,19 @@ function makeRing(context: QueueContext, direction: 'rx' | 'tx', packed: boolean
     block,
     {
       ...{ index: direction === 'rx' ? 1 : 0, size: SIZE, packed, call: 0, kick: -1, err: -1, enabled: true },
-      features: featureSet('VERSION_1', 'MRG_RXBUF', 'INDIRECT_DESC'),
+      features: featureSet(
+        'VERSION_1',
+        'MRG_RXBUF',
+        'INDIRECT_DESC',
+        ...(way === 'in order' ? (['IN_ORDER'] as const) : []),
+      ),
       ...{ desc: at(place.desc), driver: at(place.driver), device: at(place.device) },
       base: { avail: 0, availWrap: true, used: 0, usedWrap: true },
       regions: [
         { gpa: GPA, bytes: HALF, window: 0, offset: 0 },
         { gpa: GPA + HALF, bytes: WINDOW - 4 * BUFFER - HALF, window: 1, offset: HALF },
       ],
-      ...{ inflight: noting ? { ...at(INFLIGHT), size: SIZE } : undefined, log: undefined, logAddress: -1 },
+      ...{ inflight: way === 'noting' ? { ...at(INFLIGHT), size: SIZE } : undefined, log: undefined, logAddress: -1 },
     },
     0,
   );
@@ -174,10 +183,10 @@ function makeRing(context: QueueContext, direction: 'rx' | 'tx', packed: boolean
   return { plan, guest, words };
 }
 
-function warmRx(context: QueueContext, packed: boolean, noting: boolean, make: MakeRx, burst: Burst): void {
-  const { plan, guest, words } = makeRing(context, 'rx', packed, noting);
+function warmRx(context: QueueContext, packed: boolean, way: Way, make: MakeRx, burst: Burst): void {
+  const { plan, guest, words } = makeRing(context, 'rx', packed, way);
   const rx = make(plan, context);
-  for (let round = 0; round < (noting ? NOTING_ROUNDS : ROUNDS); round++) {
+  for (let round = 0; round < ROUNDS[way]; round++) {
     if (round % 16 === 0) rx.arm();
     guest.add(1 + ((round * 11) % 32));
     if (round % 16 === 0) rx.disarm();
@@ -187,10 +196,10 @@ function warmRx(context: QueueContext, packed: boolean, noting: boolean, make: M
   rx.receive(burst);
 }
 
-function warmTx(context: QueueContext, packed: boolean, noting: boolean, make: MakeTx, burst: Burst): void {
-  const { plan, guest, words } = makeRing(context, 'tx', packed, noting);
+function warmTx(context: QueueContext, packed: boolean, way: Way, make: MakeTx, burst: Burst): void {
+  const { plan, guest, words } = makeRing(context, 'tx', packed, way);
   const tx = make(plan, context);
-  for (let round = 0; round < (noting ? NOTING_ROUNDS : ROUNDS); round++) {
+  for (let round = 0; round < ROUNDS[way]; round++) {
     guest.add(1 + ((round * 11) % 32));
     const n = context.stack.take(burst.offsets, 0, 1 + ((round * 7) % burst.size));
     for (let i = 0; i < n; i++) burst.lengths[i] = (round + i) % 8 === 0 ? LONGEST : 60 + (i % 5);
@@ -208,9 +217,9 @@ function warmTx(context: QueueContext, packed: boolean, noting: boolean, make: M
 export function warmUpWith(context: QueueContext, makeRx: MakeRx, makeTx: MakeTx): void {
   const burst: Burst = { size: 32, offsets: new Int32Array(32), lengths: new Int32Array(32), count: 0 };
   for (const packed of [true, false]) {
-    for (const noting of [true, false]) {
-      warmRx(context, packed, noting, makeRx, burst);
-      warmTx(context, packed, noting, makeTx, burst);
+    for (const way of ['noting', 'in order', 'plain'] as const) {
+      warmRx(context, packed, way, makeRx, burst);
+      warmTx(context, packed, way, makeTx, burst);
     }
   }
 }

@@ -9,10 +9,10 @@ import { KINDS } from '../../fakes/virtio-queues.ts';
 const POWERS = Array.from({ length: 15 }, (_, i) => 2 ** (i + 1));
 const ODD = [3, 5, 7, 31, 100, 255, 257, 1000, 4095, 32_767];
 const WAYS: readonly Way[] = ['to device', 'to driver'];
-// Each size one way with EVENT_IDX and the other way without.
+// Each size one way with EVENT_IDX and the other way without; every other pair of sizes with IN_ORDER.
 const cases = KINDS.flatMap((kind) =>
   [...POWERS, ...(kind === 'packed' ? ODD : [])].flatMap((size, i) =>
-    WAYS.map((way, j) => [kind, size, way, (i + j) % 2 === 0] as const),
+    WAYS.map((way, j) => [kind, size, way, (i + j) % 2 === 0, (i & 2) !== 0] as const),
   ),
 );
 const COUNT = 65_536 + 2500;
@@ -26,9 +26,9 @@ function numbers(): (n: number) => number {
   };
 }
 
-describe.each(cases)('A %s ring of %i, %s, EVENT_IDX %s', (kind, size, way, eventIdx) => {
+describe.each(cases)('A %s ring of %i, %s, EVENT_IDX %s, IN_ORDER %s', (kind, size, way, eventIdx, inOrder) => {
   test('brings all in order, and a queue that sleeps is woken when there is something for it', () => {
-    const joined = new JoinedQueues(way, { kind, size, eventIdx, frames: size + 128, watchful: false });
+    const joined = new JoinedQueues(way, { kind, size, eventIdx, inOrder, frames: size + 128, watchful: false });
     const { world, tx, rx } = joined;
     const random = numbers();
     const out = world.burst(32);

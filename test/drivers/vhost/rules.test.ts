@@ -111,6 +111,40 @@ kinds('%s ring', (_name, kind: VhostOptions) => {
     expect(world.receiveAll(world.rx())).toEqual([packet(80)]);
   });
 
+  it.each([8, 16, 64])('IN_ORDER: what a burst of a ring of %i takes is told of by its last buffer alone', (size) => {
+    const world = new VhostWorld('rx', { ...kind, size, inOrder: true });
+    const rx = world.rx();
+    const expected: Uint8Array[] = [];
+    for (let round = 0; round < 40; round++) {
+      const before = world.driver.batches;
+      // Plain buffers, chains, tables and runts, one to five in a burst.
+      const some = Array.from({ length: 1 + (round % 5) }, (_, i) => packet(round % 7 === i ? 10 : 60 + i, round));
+      some.forEach((bytes, i) => {
+        const pieces = scatterBytes(world.guest, withHeader(bytes), (round + i) % 3 === 0 ? [12] : []);
+        world.driver.add(pieces, (round + i) % 4 === 1 ? { indirect: -1 } : {});
+      });
+      expected.push(...some.filter(({ length }) => length > 10));
+      expect(world.receiveAll(rx)).toEqual(expected.splice(0));
+      expect(world.driver.reap().map(({ length }) => length)).toEqual(some.map(() => 0));
+      expect(world.driver.batches - before).toBe(1);
+    }
+    expect(world.framesFree).toBe(true);
+  });
+
+  it('IN_ORDER: buffers that were written to, thrown away or noted in an inflight area are told of too', () => {
+    const tx = new VhostWorld('tx', { ...kind, inOrder: true });
+    for (let i = 0; i < 3; i++) room(tx);
+    expect(tx.send(tx.tx(), [packet(60), packet(61), packet(62)])).toBe(3);
+    expect(packetsOf(tx.guest, tx.driver.reap(), false)).toEqual([packet(60), packet(61), packet(62)]);
+    expect(tx.driver.batches).toBe(3);
+    const disabled = new VhostWorld('rx', { ...kind, inOrder: true });
+    disabled.start({ enabled: false });
+    for (let i = 0; i < 3; i++) offer(disabled, withHeader(packet(60)));
+    expect(disabled.receiveAll(disabled.rx())).toEqual([]);
+    expect(disabled.driver.reap().length).toBe(3);
+    expect(disabled.counted).toEqual({ disabled: 3 });
+  });
+
   it('B14, B15: MUST interrupt when the driver asks, and not when it does not', () => {
     for (const direction of ['rx', 'tx'] as const) {
       const world = new VhostWorld(direction, kind);
