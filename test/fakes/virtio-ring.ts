@@ -43,6 +43,8 @@ export interface DeviceRing {
   use(id: number, len: number): void;
   /** Gives buffers back so that the driver sees all of them at once. */
   useTogether(buffers: readonly { readonly id: number; readonly len: number }[]): void;
+  /** Gives buffers back, in the order in which they were taken, and tells of the last one alone (§2.7.9, §2.8.7). */
+  useBatch(ids: readonly number[], len: number): void;
   /** Buffers available and not taken. */
   readonly waiting: number;
   /** Asks to be notified: always, never, or (EVENT_IDX) when the next buffer comes. */
@@ -174,6 +176,11 @@ export class SplitDeviceRing implements DeviceRing {
   useTogether(buffers: readonly { readonly id: number; readonly len: number }[]): void {
     for (const [i, { id, len }] of buffers.entries()) this.put(id, len, i);
     this.advance(buffers.length);
+  }
+
+  useBatch(ids: readonly number[], len: number): void {
+    this.put(ids[ids.length - 1], len);
+    this.advance(ids.length);
   }
 
   /** Writes the `ahead`th used element from the index on, without the index. */
@@ -315,6 +322,17 @@ export class PackedDeviceRing implements DeviceRing {
       return step;
     });
     for (const { slot, id, len, wrap } of steps.reverse()) this.put(slot, id, len, wrap);
+  }
+
+  useBatch(ids: readonly number[], len: number): void {
+    this.sample();
+    const { slot, wrap } = this.nextUse;
+    for (const id of ids) {
+      this.slots.delete(id);
+      this.seen.delete(this.useAt);
+      this.step();
+    }
+    this.put(slot, ids[ids.length - 1], len, wrap);
   }
 
   use(id: number, len: number): void {

@@ -23,9 +23,6 @@ export const BLOCK = {
   /** tx: not 0 when the main thread wants the announcement sent; and id + 1 of the buffer that it is under way in. */
   announce: 12,
   announced: 13,
-  /** IN_ORDER, rx: id + 1 of the last buffer of a batch that is being taken, or 0, and its length. */
-  batchEnd: 8,
-  batchLength: 9,
   /** Written for the sake of a fence. */
   fence: 10,
   /** What the ISR status was when it was last read: kept so that the read is not thought useless. */

@@ -9,7 +9,7 @@ import { BLOCK, openBlock, SHUT, TROUBLE } from './block.ts';
 import { VIRTIO_RX, type VirtioQueueData } from './data.ts';
 import { NUM_BUFFERS_WORD } from './header.ts';
 import { makeAcknowledge, makeNotify } from './notify.ts';
-import { AVAIL_BIT, BOTH_BITS, makePackedRing, USED_BIT } from './packed-ring.ts';
+import { AVAIL_BIT, BOTH_BITS, makePackedRing, PACKED, USED_BIT } from './packed-ring.ts';
 import { makeTurn, takeBack } from './passage.ts';
 import { makeReceived } from './received.ts';
 import { makeRxSegments, rxSegments } from './rx-segments.ts';
@@ -38,6 +38,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const { parts, written } = several;
   const i32 = new Int32Array(memory);
   const mergeable = data.mergeable !== 0;
+  const inOrder = data.inOrder !== 0;
   const posted = stack.room;
   const spare = new Int32Array(size);
   // As many are given back to the device at a time; an idle queue gives what it has.
@@ -86,6 +87,26 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     return 0;
   }
 
+  /**
+   * In order (§2.8.7) the device may tell of a batch by its last buffer, `id`, in the descriptor at `slot`; those before it
+   * are full. Writes what it would have said of each, the first one last: it has taken them off the ring, and looks at
+   * none of them before they are available again. `used` is what flags there say; `has` buffers are in flight from there on.
+   * False when there is no such batch.
+   */
+  function spread(slot: number, id: number, used: number, has: number): boolean {
+    const n = (id - slot + (id < slot ? size : 0)) | 0;
+    if (id >= size || n >= has) return false;
+    let length = desc[((slot << 2) + PACKED.len) | 0];
+    for (let k = n; k >= 0; k = (k - 1) | 0) {
+      const at = (slot + k) | 0;
+      const one = at < size ? at : (at - size) | 0;
+      desc[((one << 2) + PACKED.len) | 0] = length;
+      desc[((one << 2) + PACKED.last) | 0] = one | (at < size ? used : used ^ BOTH_BITS);
+      length = posted;
+    }
+    return true;
+  }
+
   /** How many buffers the device has used that were not taken, of up to `limit`. */
   function waiting(limit: number): number {
     const has = flying();
@@ -94,7 +115,10 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     let slot = u & 0x7fff;
     let used = (u & 0x8000) === 0 ? 0 : BOTH_BITS;
     let n = 0;
-    for (; n < most && (load(desc, ((slot << 2) + 3) | 0) & BOTH_BITS) === used; n = (n + 1) | 0) {
+    for (; n < most; n = (n + 1) | 0) {
+      const last = load(desc, ((slot << 2) + 3) | 0);
+      if ((last & BOTH_BITS) !== used) break;
+      if (inOrder && (last & 0xffff) !== slot) spread(slot, last & 0xffff, used, (has - n) | 0);
       slot = (slot + 1) | 0;
       if (slot === size) {
         slot = 0;
@@ -131,7 +155,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
       const slot = u & 0x7fff;
       const d = slot << 2;
       const one = k === 0 ? id : desc[(d + 3) | 0] & 0xffff;
-      const at = one < size ? owner[one] : 0;
+      const at = one < size && (!inOrder || one === slot) ? owner[one] : 0;
       if (at === 0) {
         several.giveBack(k);
         return stop(TROUBLE.id);
@@ -165,7 +189,8 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
       const d = slot << 2;
       const last = load(desc, (d + 3) | 0);
       if ((last & BOTH_BITS) !== used) break;
-      const id = last & 0xffff;
+      let id = last & 0xffff;
+      if (inOrder && id !== slot) id = spread(slot, id, used, flying()) ? slot : size;
       const length = (desc[(d + 2) | 0] - NET_HDR_BYTES) | 0;
       const at = id < size ? owner[id] : 0;
       if (at === 0) {
@@ -186,7 +211,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
         bytes = (bytes + several.bytes) | 0;
         continue;
       }
-      order[slot] = id;
+      if (!inOrder) order[slot] = id;
       if (slot === lastSlot) {
         // Slot 0, the other wrap counter. Of the largest ring slot + 1 would be a change of that by itself.
         position = (position & 0x8000) ^ 0x8000;
@@ -209,47 +234,6 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     return kept;
   }
 
-  /**
-   * As `collect`, where buffers are used in the order in which they were made available (IN_ORDER, §2.8.7): the device
-   * may tell of a batch by its last buffer; those before it are full then.
-   */
-  function collectInOrder({ offsets, lengths }: Burst, most: number): number {
-    let kept = 0;
-    let bytes = 0;
-    for (let i = 0; i < most; i = (i + 1) | 0) {
-      const u = words[USED];
-      const slot = u & 0x7fff;
-      const used = (u & 0x8000) === 0 ? 0 : BOTH_BITS;
-      if (words[BLOCK.batchEnd] === 0) {
-        const last = load(desc, (slot * 4 + 3) | 0);
-        if ((last & BOTH_BITS) !== used) break;
-        const id = last & 0xffff;
-        if (id >= size || id - slot + (id < slot ? size : 0) >= flying()) {
-          stop(TROUBLE.id);
-          break;
-        }
-        words[BLOCK.batchLength] = desc[slot * 4 + 2];
-        words[BLOCK.batchEnd] = id + 1;
-      }
-      const ends = words[BLOCK.batchEnd] === slot + 1;
-      const length = ((ends ? words[BLOCK.batchLength] : posted) - NET_HDR_BYTES) | 0;
-      if (ends) words[BLOCK.batchEnd] = 0;
-      const at = owner[slot];
-      words[USED] = slot + 1 === size ? (u & 0x8000) ^ 0x8000 : u + 1;
-      owner[slot] = 0;
-      if (!take(at, length)) continue;
-      offsets[kept] = (at + NET_HDR_BYTES) | 0;
-      lengths[kept] = length;
-      bytes = (bytes + length) | 0;
-      kept = (kept + 1) | 0;
-    }
-    count(RX.packets, kept);
-    count(RX.bytes, bytes);
-    return kept;
-  }
-
-  const gather = data.inOrder === 0 ? collect : collectInOrder;
-
   return {
     // A device without buffers has nothing to interrupt for: as soon as there are frames again it gets some.
     get fd() {
@@ -261,7 +245,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
       burst.count = 0;
       if (words[WANTED] !== words[PASSED] && !turn()) return 0;
       const had = flying();
-      const kept = gather(burst, had < burst.size ? had : burst.size);
+      const kept = collect(burst, had < burst.size ? had : burst.size);
       burst.count = kept;
       const free = (size - flying()) | 0;
       // Without buffers the device receives nothing, so that nothing but this would ever give it some again.

@@ -37,14 +37,7 @@ export function makeTurn(block: Block, size: number, packed: boolean, steps: Ste
   function begin(wanted: number): void {
     mendBlock(block, size, packed);
     steps.takeBack();
-    for (const state of [
-      BLOCK.available,
-      BLOCK.used,
-      BLOCK.pendingSlot,
-      BLOCK.announced,
-      BLOCK.batchEnd,
-      BLOCK.trouble,
-    ])
+    for (const state of [BLOCK.available, BLOCK.used, BLOCK.pendingSlot, BLOCK.announced, BLOCK.trouble])
       words[state] = 0;
     steps.start();
     words[BLOCK.epoch] = wanted;

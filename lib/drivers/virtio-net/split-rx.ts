@@ -34,6 +34,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   const { parts, written } = several;
   const i32 = new Int32Array(memory);
   const mergeable = data.mergeable !== 0;
+  const inOrder = data.inOrder !== 0;
   const posted = stack.room;
   const spare = new Int32Array(size);
   // As many are given back to the device at a time; an idle queue gives what it has.
@@ -89,6 +90,25 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
   turn();
 
   /**
+   * In order (§2.7.9) the device may tell of a batch by its last buffer, `id`, in the element of `slot`; those before it are
+   * full, and their elements, which it has skipped and never reads, are written here. `has` buffers were used from there
+   * on. False when there is no such batch.
+   */
+  function spread(slot: number, id: number, has: number): boolean {
+    const n = (id - slot) & mask;
+    if (id >>> 0 >= size || n >= has) return false;
+    let length = used[((slot << 1) + 1) | 0];
+    // The first one last: until then it says what it said.
+    for (let k = n; k >= 0; k = (k - 1) | 0) {
+      const one = (slot + k) & mask;
+      used[((one << 1) + 1) | 0] = length;
+      used[one << 1] = one;
+      length = posted;
+    }
+    return true;
+  }
+
+  /**
    * Takes the packet of `buffers` buffers, the first of which is used element `from`: `id` and `length` are what it says.
    * Returns how many elements of `ready` it took off the ring; 0 when the burst has no room, or the ring is beyond repair.
    */
@@ -100,7 +120,8 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     for (let k = 0; k < n; k = (k + 1) | 0) {
       const slot = (from + k) & mask;
       const e = slot << 1;
-      const one = k === 0 ? id : used[e];
+      let one = k === 0 ? id : used[e];
+      if (inOrder && one !== slot) one = spread(slot, one, (ready - k) | 0) ? slot : size;
       const at = one >>> 0 < size ? owner[one] : 0;
       if (at === 0) {
         several.giveBack(k);
@@ -132,7 +153,8 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     for (let i = 0; i < n; i = (i + 1) | 0) {
       const slot = (u + i) & mask;
       const e = slot << 1;
-      const id = used[e];
+      let id = used[e];
+      if (inOrder && id !== slot) id = spread(slot, id, (ready - i) | 0) ? slot : size;
       const length = (used[(e + 1) | 0] - NET_HDR_BYTES) | 0;
       const at = id >>> 0 < size ? owner[id] : 0;
       if (at === 0) {
@@ -151,7 +173,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
         bytes = (bytes + several.bytes) | 0;
         continue;
       }
-      order[slot] = id;
+      if (!inOrder) order[slot] = id;
       words[USED] = (u + i + 1) | 0;
       owner[id] = 0;
       // One comparison for all bounds: too short wraps to a large unsigned number.
@@ -166,50 +188,6 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     count(RX.bytes, bytes);
     return kept;
   }
-
-  /**
-   * As `collect`, where buffers are used in the order in which they were made available (IN_ORDER, §2.7.9): the device
-   * may tell of a batch by its last buffer; those before it are full then.
-   */
-  function collectInOrder(burst: Burst, u: number, ready: number): number {
-    const { offsets, lengths } = burst;
-    const n = ready < burst.size ? ready : burst.size;
-    let kept = 0;
-    let bytes = 0;
-    for (let i = 0; i < n; i = (i + 1) | 0) {
-      const slot = (u + i) & mask;
-      if (words[BLOCK.batchEnd] === 0) {
-        const id = used[slot << 1];
-        // The batch must lie among what the used index tells of.
-        if (id >>> 0 >= size || ((id - slot) & mask) >= ((usedIndex() - u - i) & 0xffff)) {
-          stop(TROUBLE.id);
-          break;
-        }
-        words[BLOCK.batchLength] = used[(slot << 1) + 1];
-        words[BLOCK.batchEnd] = id + 1;
-      }
-      const last = words[BLOCK.batchEnd] === slot + 1;
-      const length = ((last ? words[BLOCK.batchLength] : posted) - NET_HDR_BYTES) | 0;
-      if (last) words[BLOCK.batchEnd] = 0;
-      const at = owner[slot];
-      if (at === 0) {
-        stop(TROUBLE.id);
-        break;
-      }
-      words[USED] = (u + i + 1) | 0;
-      owner[slot] = 0;
-      if (!take(at, length)) continue;
-      offsets[kept] = (at + NET_HDR_BYTES) | 0;
-      lengths[kept] = length;
-      bytes = (bytes + length) | 0;
-      kept = (kept + 1) | 0;
-    }
-    count(RX.packets, kept);
-    count(RX.bytes, bytes);
-    return kept;
-  }
-
-  const gather = data.inOrder === 0 ? collect : collectInOrder;
 
   return {
     // A device without buffers has nothing to interrupt for: as soon as there are frames again it gets some.
@@ -230,7 +208,7 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
         return 0;
       }
       if (n > flying) return stop(TROUBLE.index);
-      const kept = gather(burst, u, n);
+      const kept = collect(burst, u, n);
       burst.count = kept;
       if (((size - ((words[AVAILABLE] - words[USED]) | 0)) | 0) >= batch && words[PASSED] !== SHUT) refill();
       return kept;

@@ -14,10 +14,10 @@ type MakeTx = (plan: QueuePlan, context: QueueContext) => TxQueue;
 
 /**
  * Uses every buffer that is available, with what `lengthOf` says of the n-th; `lie` names one that is not there. The first
- * is of a packet of `buffers` buffers.
+ * is of a packet of `buffers` buffers. `batched`: all are told of by the last of them (IN_ORDER).
  */
 interface Player {
-  play(lengthOf: (n: number) => number, lie: boolean, buffers?: number): void;
+  play(lengthOf: (n: number) => number, lie: boolean, buffers?: number, batched?: boolean): void;
 }
 
 interface Place {
@@ -34,14 +34,16 @@ function splitPlayer(memory: SharedArrayBuffer, { desc, driver, device }: Place)
   const used = new Int32Array(memory, device + 4, SIZE * 2);
   let at = 0;
   return {
-    play(lengthOf, lie, buffers = 1) {
+    play(lengthOf, lie, buffers = 1, batched = false) {
       // A ring that is begun anew.
       if (avail[1] === 0 && at !== 0) at = 0;
+      const first = at;
       for (let n = 0; at !== avail[1]; n++) {
         const id = avail[2 + (at % SIZE)];
         i32[(words[id * 4] >>> 2) + NUM_BUFFERS_WORD] = (n === 0 ? buffers : 1) << 16;
-        used[(at % SIZE) * 2] = lie ? SIZE : id;
-        used[(at % SIZE) * 2 + 1] = lengthOf(n);
+        const element = ((batched ? first : at) % SIZE) * 2;
+        used[element] = lie ? SIZE : id;
+        used[element + 1] = lengthOf(n);
         at = (at + 1) & 0xffff;
       }
       used16[1] = at;
@@ -56,12 +58,15 @@ function packedPlayer(memory: SharedArrayBuffer, { desc }: Place): Player {
   let at = 0;
   let available = DESC_F.AVAIL << 16;
   return {
-    play(lengthOf, lie, buffers = 1) {
+    play(lengthOf, lie, buffers = 1, batched = false) {
+      const first = at;
+      const used = available < 0 ? 0 : both;
       for (let n = 0; n < SIZE && (words[at * 4 + 3] & both) === available; n++) {
         i32[(words[at * 4] >>> 2) + NUM_BUFFERS_WORD] = (n === 0 ? buffers : 1) << 16;
-        words[at * 4 + 2] = lengthOf(n);
         const id = lie ? SIZE : words[at * 4 + 3] & 0xffff;
-        words[at * 4 + 3] = id | (available < 0 ? 0 : both);
+        const told = batched ? first : at;
+        words[told * 4 + 2] = lengthOf(n);
+        words[told * 4 + 3] = id | used;
         if (++at < SIZE) continue;
         at = 0;
         available ^= both;
@@ -126,7 +131,8 @@ function makeWorld(
 /** Receives, sends, is lied to, and begins anew, until V8 has seen every branch. */
 export function warmUpWith(context: QueueContext, packed: boolean, makeRx: MakeRx, makeTx: MakeTx): void {
   const plain = { eventIdx: 0, inOrder: 0, mergeable: 0, checksum: 0 };
-  for (const switches of [plain, { ...plain, eventIdx: 1, mergeable: 1 }, { ...plain, eventIdx: 1, inOrder: 1 }])
+  const mergeable = { ...plain, eventIdx: 1, mergeable: 1 };
+  for (const switches of [plain, mergeable, { ...mergeable, inOrder: 1 }])
     drive(context, packed, switches, makeRx, makeTx);
 }
 
@@ -146,6 +152,7 @@ function drive(
     worlds.rx.set(open);
     worlds.tx.set(open);
   };
+  const inOrder = switches.inOrder !== 0;
   both(true);
   const rx = makeRx(worlds.rx.plan, context);
   const tx = makeTx(worlds.tx.plan, context);
@@ -153,7 +160,7 @@ function drive(
   for (let round = 0; round < ROUNDS; round++) {
     const odd = round % 16;
     const lengthOf = (n: number) => NET_HDR_BYTES + (n > 0 || odd > 3 ? 60 : [1, 1700, 4000, -NET_HDR_BYTES][odd]);
-    worlds.rx.player.play(lengthOf, false, odd === 7 ? 2 : odd === 9 ? 0 : 1);
+    worlds.rx.player.play(lengthOf, false, odd === 7 ? 2 : odd === 9 ? 0 : 1, inOrder && odd === 11);
     rx.arm();
     rx.disarm();
     for (let n = rx.receive(burst); n > 0; n = rx.receive(burst)) {
@@ -162,7 +169,7 @@ function drive(
       stack.give(burst.offsets, sent, n);
       tx.kick();
     }
-    if (round % 4 !== 0) worlds.tx.player.play(() => 0, false);
+    if (round % 4 !== 0) worlds.tx.player.play(() => 0, false, 1, inOrder && odd !== 11);
     tx.reclaim();
     if (round % 64 !== 63) continue;
     worlds.rx.player.play(() => 72, true);

@@ -283,10 +283,12 @@ describe('A network device', () => {
     expect(ordinary.queues.tx[0].plan.data.tables).toBe(0);
   });
 
-  test('IN_ORDER is taken without MRG_RXBUF', async () => {
+  test('IN_ORDER is taken unless it is not wanted', async () => {
     const features = BASE | F.MRG_RXBUF | F.IN_ORDER;
-    const { fake } = await started({ features, wishes: { 'in-order': true } });
-    expect(fake.accepted & (F.MRG_RXBUF | F.IN_ORDER)).toBe(F.IN_ORDER);
+    const { fake } = await started({ features });
+    expect(fake.accepted & (F.MRG_RXBUF | F.IN_ORDER)).toBe(F.MRG_RXBUF | F.IN_ORDER);
+    const { fake: without } = await started({ features, wishes: { 'in-order': false } });
+    expect(without.accepted & (F.MRG_RXBUF | F.IN_ORDER)).toBe(F.MRG_RXBUF);
   });
 
   test.each([
