@@ -5,6 +5,11 @@ import { KICK, XDP_MAX_SEGMENTS, XDP_PKT_CONTD } from './regs.ts';
 
 const RING = 64;
 const ROUNDS = 800;
+/**
+ * So many rounds at the start have all that is rare, in short turns: what V8 compiles is made of what it had seen when it
+ * began to, and with little time on a busy machine that code comes when packets flow already.
+ */
+const DENSE = 160;
 /** Rounds until other queues take over: each branch is met by several. */
 const TAKEOVER = 50;
 /** Lengths that arrive now and then, among good ones: too short, longer than a frame. */
@@ -143,17 +148,19 @@ export function warmUpWith(scratch: QueueContext, makeRx: MakeRx, makeTx: MakeTx
   for (let round = 0; round < ROUNDS; round++) {
     // Others take over: V8 must not take the functions of one queue for the only ones.
     if (round % TAKEOVER === TAKEOVER - 1) [rxQueue, txQueue] = [makeRx(plans.rx, context), makeTx(plans.tx, context)];
+    const dense = round < DENSE;
     // Packets of one, of three, and now and then of more segments than may be, or than a burst has.
-    const goesOn = round % 8 === 5 ? 3 : round % 64 === 7 ? 40 : 1;
+    const goesOn = round % (dense ? 2 : 8) === 1 ? 3 : round % (dense ? 8 : 64) === 6 ? 40 : 1;
     playKernel(words, fill, rx, [2, 4], {
-      length: ARRIVING[round % 16] ?? LENGTH,
+      length: ARRIVING[round % (dense ? 7 : 16)] ?? LENGTH,
       goesOn,
       most: round % 2 === 0 ? RING : burst.size,
     });
     rxQueue.arm();
     rxQueue.disarm();
     while (rxQueue.receive(burst) > 0) {
-      for (let i = 0; i < burst.count; i++) writePacket(bytes, burst.offsets[i], (round + i) % PACKETS.length);
+      for (let i = 0; i < burst.count; i++)
+        writePacket(bytes, burst.offsets[i], (dense && i % 2 === 0 ? PACKETS.length - 1 : round + i) % PACKETS.length);
       if (round % 8 === 0) burst.lengths[0] = LEAVING[(round >>> 3) % LEAVING.length];
       const sent = txQueue.transmit(burst, 0, burst.count);
       stack.give(burst.offsets, sent, burst.count);
