@@ -14,15 +14,7 @@ import { fileURLToPath } from 'node:url';
 const VERSIONS = { 20: '20.20.2', 22: '22.23.3', 24: '24.21.0', 26: '26.10.0' };
 /** Parts of the paths of test files. */
 const RUNTIME = ['arena/', 'native/', 'unix/', 'devios/', 'engine/', 'workers/', 'system/engine-', 'system/demo'];
-const BETWEEN = [
-  'arena/',
-  'native/',
-  'unix/',
-  'workers/',
-  'system/engine-failures',
-  'system/engine-process',
-  'system/demo',
-];
+const BETWEEN = ['arena/', 'native/', 'unix/', 'workers/', 'system/engine-failures', 'system/demo'];
 const LANGUAGE = ['vhost-user/', 'pktio/', 'drivers/'];
 /** What is repeated to find leaks is repeated less often here: they do not depend on the version. */
 const REPEATS = '10';
