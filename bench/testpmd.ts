@@ -107,7 +107,8 @@ function forgetRuntimeDirectory(): void {
   rmSync(`${parent}/dpdk/${FILE_PREFIX}`, { recursive: true, force: true });
 }
 
-const PROMPT = /testpmd> $/;
+/** At the end of what it says, but for events that it tells of at any time. */
+const PROMPT = /testpmd> (?:\s*Port \d+: .* event)*\s*$/;
 
 /** A testpmd at its prompt. */
 export interface TestpmdProcess {
@@ -121,21 +122,21 @@ export async function startTestpmd(o: TestpmdOptions, wrap: readonly string[] = 
   // Line by line, or what it prints into a pipe stays in its buffer.
   const [command, ...args] = [...wrap, 'stdbuf', '-oL', COMMAND, ...testpmdArguments(o)];
   const child = new Child({ name: COMMAND, command: command!, args, quit: 'quit' });
-  try {
-    await child.expect(PROMPT, START_MS);
-  } catch (error) {
-    await child.close();
-    throw error;
-  }
   const ask = (line: string) => {
     child.send(line);
     return child.expect(PROMPT, REPLY_MS);
   };
-  if (o.attached !== undefined) {
-    await ask(`port attach ${o.attached}`);
-    await ask(`port start ${o.devices.length}`);
+  try {
+    await child.expect(PROMPT, START_MS);
+    if (o.attached !== undefined) {
+      await ask(`port attach ${o.attached}`);
+      await ask(`port start ${o.devices.length}`);
+    }
+    return { child, ask };
+  } catch (error) {
+    await child.close();
+    throw error;
   }
-  return { child, ask };
 }
 
 /** Starts testpmd as a contestant: it forwards only while a sample is taken. */

@@ -1,5 +1,15 @@
-import { describe, expect, test } from 'vitest';
-import { afXdpDevices, joinedDevices, NULL_DEVICES, parsePortStats, testpmdArguments } from '../../bench/testpmd.ts';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import {
+  afXdpDevices,
+  joinedDevices,
+  NULL_DEVICES,
+  parsePortStats,
+  startTestpmd,
+  testpmdArguments,
+} from '../../bench/testpmd.ts';
 
 // `show port stats all` of DPDK 22.11, as it comes through a pipe.
 const block = (port: number, received: number, sent: number) => `
@@ -71,5 +81,42 @@ describe('testpmdArguments', () => {
     const named = args.filter((_, i) => args[i - 1] === '--vdev');
     expect(named).toEqual(['net_af_xdp0,iface=x0,busy_budget=0', 'net_af_xdp1,iface=x1,busy_budget=0']);
     expect(args).toContain('--forward-mode=io');
+  });
+});
+
+describe('startTestpmd', () => {
+  /** A program that says `greeting`, answers each line with `answer`, and is the only testpmd there is. */
+  function pretend(greeting: string, answer: string): { pid(): number } {
+    const folder = mkdtempSync(join(tmpdir(), 'linecard-testpmd-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const body = `echo $$ > ${folder}/pid; printf '${greeting}'; while read -r line; do printf '${answer}'; done; exec sleep 20`;
+    writeFileSync(join(folder, 'dpdk-testpmd'), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+    vi.stubEnv('PATH', `${folder}:${process.env.PATH}`);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    return { pid: () => Number(readFileSync(join(folder, 'pid'), 'utf8')) };
+  }
+  const options = { place: { main: 0, loop: 0 }, burst: 32, hugepages: true, devices: [], forwardMode: 'io' } as const;
+  const alive = (pid: number) => {
+    try {
+      return process.kill(pid, 0);
+    } catch {
+      return false;
+    }
+  };
+
+  test('a prompt is one though an event is told of behind it', async () => {
+    const event = '\\nPort 0: link state change event\\n';
+    pretend(`testpmd> ${event}`, `done\\ntestpmd> ${event}${event}`);
+    const { child, ask } = await startTestpmd(options);
+    expect(await ask('start')).toContain('done');
+    await child.close(100);
+  });
+
+  test('one that does not answer is an error, and is ended', async () => {
+    const { pid } = pretend('testpmd> ', 'never');
+    await expect(startTestpmd({ ...options, attached: 'net_virtio_user0' })).rejects.toMatchObject({
+      code: 'CHILD_SILENT',
+    });
+    expect(alive(pid())).toBe(false);
   });
 });
