@@ -61,15 +61,6 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     words[PASSED] = SHUT;
   }
 
-  /** The announcement was used, where we stand: what is behind it is taken at the next look. */
-  function takeAnnouncement(id: number): void {
-    const u = words[USED];
-    const slot = u & 0x7fff;
-    order[slot] = id;
-    words[USED] = slot === lastSlot ? (u & 0x8000) ^ 0x8000 : (u + 1) | 0;
-    words[ANNOUNCED] = 0;
-  }
-
   /** Puts the announcement into the ring, when there is room and the last one is not under way. */
   function announce(): void {
     if (words[ANNOUNCED] !== 0 || flying() >= size || words[PASSED] === SHUT) return;
@@ -80,6 +71,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     desc[d] = data.announceLow;
     desc[(d + 1) | 0] = data.announceHigh;
     desc[(d + 2) | 0] = NET_HDR_BYTES + RARP_BYTES;
+    owner[id] = 0;
     words[ANNOUNCED] = (id + 1) | 0;
     Atomics.store(words, ANNOUNCE, 0);
     const position = slot === lastSlot ? (a & 0x8000) ^ 0x8000 : (a + 1) | 0;
@@ -89,32 +81,66 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     fresh = 0;
   }
 
+  /**
+   * In order (§2.8.7) ids are slots, and `owner` has the frames as they come back: a whole batch at a time. What it says of
+   * free slots means nothing then. Returns how many are in flight.
+   */
+  function collectBatches(): number {
+    const had = flying();
+    let taken = 0;
+    while (taken < had) {
+      const u = words[USED];
+      const slot = u & 0x7fff;
+      const last = load(desc, ((slot << 2) + 3) | 0);
+      if ((last & BOTH_BITS) !== ((u & 0x8000) === 0 ? 0 : BOTH_BITS)) break;
+      const id = last & 0xffff;
+      const end = (id + 1) | 0;
+      const n = (end - slot + (id < slot ? size : 0)) | 0;
+      if (id >= size || n > ((had - taken) | 0)) {
+        stop(TROUBLE.id);
+        break;
+      }
+      const next = end === size ? 0 : end;
+      words[USED] = next | ((u & 0x8000) ^ (next <= slot ? 0x8000 : 0));
+      if (end > slot) stack.give(owner, slot, end);
+      else {
+        stack.give(owner, slot, size);
+        stack.give(owner, 0, end);
+      }
+      taken = (taken + n) | 0;
+    }
+    if (taken > 0) count(TX.completed, taken);
+    return (had - taken) | 0;
+  }
+
   /** Takes back what the device has used; returns how many are in flight. */
   function collect(): number {
+    if (inOrder && !tabled && words[ANNOUNCED] === 0) return collectBatches();
     const had = flying();
     let frames = 0;
     let position = words[USED];
     let used = (position & 0x8000) === 0 ? 0 : BOTH_BITS;
+    let gone = 0;
     let taken = 0;
     // In order (§2.8.7) the device may tell of a batch by its last buffer: slots up to that are used.
     let batchEnd = -1;
-    while (taken < had) {
+    while (gone < had) {
       const slot = position & 0x7fff;
       let id = slot;
       if (batchEnd < 0) {
         const last = load(desc, ((slot << 2) + 3) | 0);
         if ((last & BOTH_BITS) !== used) break;
         id = last & 0xffff;
-        if (inOrder && id < size && ((taken + id - slot + (id < slot ? size : 0)) | 0) < had) {
+        if (inOrder && id < size && ((gone + id - slot + (id < slot ? size : 0)) | 0) < had) {
           batchEnd = id;
           id = slot;
         }
       }
       if (batchEnd === slot) batchEnd = -1;
       const at = id < size ? owner[id] : 0;
-      if (at === 0) {
-        if (id === words[ANNOUNCED] - 1) takeAnnouncement(id);
-        else stop(TROUBLE.id);
+      const announcement = at === 0 && id === words[ANNOUNCED] - 1;
+      if (at === 0 && !announcement) {
+        stop(TROUBLE.id);
         break;
       }
       order[slot] = id;
@@ -125,6 +151,11 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       } else position = (position + 1) | 0;
       words[USED] = position;
       owner[id] = 0;
+      gone = (gone + 1) | 0;
+      if (announcement) {
+        words[ANNOUNCED] = 0;
+        continue;
+      }
       done[taken] = at;
       taken = (taken + 1) | 0;
       if (tabled) frames = (frames + segments.giveBack(id)) | 0;
@@ -133,7 +164,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       stack.give(done, 0, taken);
       count(TX.completed, (taken + frames) | 0);
     }
-    return (had - taken) | 0;
+    return (had - gone) | 0;
   }
 
   const turn = makeTurn(block, size, true, {
@@ -154,7 +185,8 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       const end = to < lengths.length ? to : lengths.length;
       const wanted = (end - from) | 0;
       let room = (size - flying()) | 0;
-      if (room < wanted) room = (size - collect()) | 0;
+      // In order it costs little, and frames come round again while the cpu still has them.
+      if (inOrder || room < wanted) room = (size - collect()) | 0;
       if (words[PASSED] === SHUT) return 0;
       const n = room < wanted ? room : wanted;
       if (n <= 0) return 0;

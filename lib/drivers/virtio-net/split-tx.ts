@@ -71,6 +71,7 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     desc[(d + DESC.addrHigh) | 0] = data.announceHigh;
     desc[(d + DESC.len) | 0] = NET_HDR_BYTES + RARP_BYTES;
     avail[a & mask] = id;
+    owner[id] = 0;
     words[ANNOUNCED] = (id + 1) | 0;
     words[AVAILABLE] = (a + 1) | 0;
     Atomics.store(words, ANNOUNCE, 0);
@@ -78,6 +79,22 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     if (ring.wanted((a + 1) | 0, told)) notify((a + 1) | 0);
     told = (a + 1) | 0;
     published = false;
+  }
+
+  /**
+   * In order (§2.7.9) ids are slots, and `owner` has the frames as they come back. What it says of free slots means nothing
+   * then. The `n` buffers from index `u` on were used.
+   */
+  function giveBatch(u: number, n: number): void {
+    const slot = u & mask;
+    const end = (slot + n) | 0;
+    words[USED] = (u + n) | 0;
+    if (end <= size) stack.give(owner, slot, end);
+    else {
+      stack.give(owner, slot, size);
+      stack.give(owner, 0, (end - size) | 0);
+    }
+    count(TX.completed, n);
   }
 
   /** Takes back what the device has used; returns how many are in flight. */
@@ -89,6 +106,10 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     if (n > flying) {
       stop(TROUBLE.index);
       return flying;
+    }
+    if (inOrder && !tabled && words[ANNOUNCED] === 0) {
+      giveBatch(u, n);
+      return (flying - n) | 0;
     }
     let taken = 0;
     let frames = 0;
@@ -138,7 +159,8 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
       const wanted = (end - from) | 0;
       const a = words[AVAILABLE];
       let room = (size - ((a - words[USED]) | 0)) | 0;
-      if (room < wanted) room = (size - collect()) | 0;
+      // In order it costs little, and frames come round again while the cpu still has them.
+      if (inOrder || room < wanted) room = (size - collect()) | 0;
       if (words[PASSED] === SHUT) return 0;
       const n = room < wanted ? room : wanted;
       if (n <= 0) return 0;

@@ -80,19 +80,33 @@ describe.each(KINDS)('Over a %s ring, IN_ORDER', (kind: Kind) => {
     expect(world.device.violations).toEqual([]);
   });
 
-  test.each(sizes)('tx: what a ring of %i was given comes back in batches, tables and all', (size) => {
-    const world = new VirtioWorld({ kind, size, ...JUMBO });
+  test.each(
+    sizes.flatMap((size) => [
+      [size, 'tables', true],
+      [size, 'no tables', false],
+    ]),
+  )('tx: what a ring of %i was given comes back in batches, %s, announcements between', (size, _, indirect) => {
+    const world = new VirtioWorld({ kind, size, ...JUMBO, indirect: Boolean(indirect) });
     const tx = world.makeTx();
     let completed = 0;
     for (let round = 0; round < 100; round++) {
-      const burst = world.burstOf(60, MORE + 1500, 1500, 61, ...Array.from({ length: round % 5 }, () => 64));
+      const several = indirect ? [MORE + 1500, 1500] : [1500];
+      const burst = world.burstOf(60, ...several, 61, ...Array.from({ length: round % 5 }, () => 64));
+      const announce = (wanted: boolean) => {
+        world.words[BLOCK.announce] = Number(wanted);
+        tx.reclaim();
+      };
+      announce(round % 7 === 3);
       expect(tx.transmit(burst, 0, burst.count)).toBe(burst.count);
+      announce(round % 7 === 5);
       const ids: number[] = [];
       for (let taken = world.device.take(); taken !== undefined; taken = world.device.take()) ids.push(taken.id);
       // In two batches, or in one.
       const cut = round % ids.length;
       if (cut > 0) world.device.useBatch(ids.slice(0, cut), 0);
       world.device.useBatch(ids.slice(cut), 0);
+      // What is behind an announcement is taken at the next look.
+      tx.reclaim();
       expect(tx.reclaim()).toBe(0);
       completed += burst.count;
       expect(world.counters('tx')).toMatchObject({ completed });
