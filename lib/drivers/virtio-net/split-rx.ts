@@ -143,14 +143,44 @@ export function makeRxQueue(plan: QueuePlan, context: QueueContext): RxQueue {
     return n;
   }
 
+  /** Bytes of the packets that `takeRun` took. */
+  let runBytes = 0;
+
+  /**
+   * Takes used buffers from index `u` on that are in order, and a good packet each, up to the first that is not; returns how
+   * many. Nothing is written down before all are taken: a worker that takes over in the middle finds them as they were.
+   */
+  function takeRun({ offsets, lengths }: Burst, u: number, most: number): number {
+    let n = 0;
+    let bytes = 0;
+    for (; n < most; n = (n + 1) | 0) {
+      const slot = (u + n) & mask;
+      const e = slot << 1;
+      if (used[e] !== slot) break;
+      const at = owner[slot];
+      const length = (used[(e + 1) | 0] - NET_HDR_BYTES) | 0;
+      // One comparison for all bounds: too short wraps to a large unsigned number.
+      if ((length - MIN_FRAME_LENGTH) >>> 0 > span) break;
+      if (mergeable && i32[((at >>> 2) + numBuffersAt) | 0] >>> 16 !== 1) break;
+      offsets[n] = (at + NET_HDR_BYTES) | 0;
+      lengths[n] = length;
+      bytes = (bytes + length) | 0;
+    }
+    words[USED] = (u + n) | 0;
+    runBytes = bytes;
+    return n;
+  }
+
   /** Takes used buffers from index `u` on, of `ready` ones, into `burst`; returns how many entries it has then. */
   function collect(burst: Burst, u: number, ready: number): number {
     const { offsets, lengths } = burst;
     const n = ready < burst.size ? ready : burst.size;
-    let kept = 0;
-    let packets = 0;
-    let bytes = 0;
-    for (let i = 0; i < n; i = (i + 1) | 0) {
+    runBytes = 0;
+    const run = inOrder && plain ? takeRun(burst, u, n) : 0;
+    let kept = run;
+    let packets = run;
+    let bytes = runBytes;
+    for (let i = run; i < n; i = (i + 1) | 0) {
       const slot = (u + i) & mask;
       const e = slot << 1;
       let id = used[e];
