@@ -236,7 +236,7 @@ export class GbeDevice implements PortDevice {
     }
     const heads = times(this.config.txQueues, (i) => controller.registers.get32(controller.traits.tx.HEAD(i)));
     const flying = times(this.config.txQueues, (i) => queues.inFlight(i));
-    const hung = watch.hung(heads, flying, performance.now());
+    const hung = watch.hung(heads, flying);
     if (hung === undefined) return;
     this.counters.tx_hangs++;
     this.events?.error(hang(this.name, hung), false);
