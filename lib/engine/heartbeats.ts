@@ -12,8 +12,8 @@ interface Beat {
   heartbeat: number;
   /** Looks since it moved. */
   looks: number;
-  /** Of the thread since the first of them. */
-  grace: Grace;
+  /** Of the thread since the first look that found it unmoved: the kernel is asked about those only, which takes two files. */
+  grace: Grace | undefined;
 }
 
 /** Who hears what is seen. */
@@ -54,11 +54,12 @@ export class Heartbeats {
     const beat = this.beats.get(worker);
     const watched = worker.alive && (worker.hears || worker.killed);
     if (beat === undefined || beat.heartbeat !== heartbeat || !watched) {
-      this.beats.set(worker, { heartbeat, looks: 0, grace: new Grace(worker.tid) });
+      this.beats.set(worker, { heartbeat, looks: 0, grace: undefined });
       return;
     }
     // Looks are counted, not time: a process that was stopped for a while has not hung.
     beat.looks++;
+    beat.grace ??= new Grace(worker.tid);
     const ms = beat.looks * LOOK_MS;
     if (worker.killed) {
       if (ms === STUCK_MS) this.listener.stuck(worker);
