@@ -221,8 +221,19 @@ export class FunctionDevio implements PciDevio {
   private lose(reason: string): void {
     if (this.gone !== undefined) return;
     this.gone = reason;
+    this.stopMaster();
     this.events?.lost(reason);
     this.parts.view.recall(this.address);
+  }
+
+  /** One that the kernel wants back is there until we let go: it is not to write to frames that workers take back now. */
+  private stopMaster(): void {
+    if (this.parts.device.absence() !== undefined) return;
+    try {
+      this.setBusMaster(false);
+    } catch {
+      // It does not answer: then it writes nothing either.
+    }
   }
 
   /** Queues that a dead driver left behind are not to be found by the next one. */

@@ -1,4 +1,5 @@
 /** Waiting for a device, which may never answer. Control half. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { orLate } from '../deadline.ts';
 import { DeviceError } from '../errors.ts';
 
@@ -15,8 +16,6 @@ export function timeout(what: string, ms: number): DeviceError {
   });
 }
 
-/** Resolves after `ms`. Does not keep the process alive. */
-export const pause = (ms: number): Promise<void> =>
-  new Promise((resolve) => {
-    setTimeout(resolve, ms).unref();
-  });
+/** Resolves after `ms`, or as soon as `signal` says so. Does not keep the process alive. */
+export const pause = (ms: number, signal?: AbortSignal): Promise<void> =>
+  sleep(ms, undefined, { ref: false, ...(signal === undefined ? {} : { signal }) }).catch(() => {});

@@ -32,7 +32,7 @@ export interface RevivalSteps {
 export class Revival {
   private readonly steps: RevivalSteps;
   private present = true;
-  private stopped = false;
+  private readonly halt = new AbortController();
   private working: Promise<void> | undefined;
   /** Something has happened since the work began. */
   private again = false;
@@ -60,6 +60,19 @@ export class Revival {
     if (!this.stopped) this.work();
   }
 
+  /**
+   * It has gone for good, or is another's by now: workers are to step back and take the frames, but nobody waits for that,
+   * since they are about to leave its queues.
+   */
+  gone(reason: string): void {
+    if (this.stopped) return;
+    this.present = false;
+    this.halt.abort();
+    this.steps.changed(false, reason);
+    void this.steps.close(0);
+    this.steps.release();
+  }
+
   /** Nothing is being done. */
   get idle(): boolean {
     return this.working === undefined;
@@ -67,8 +80,12 @@ export class Revival {
 
   /** Resolves when nothing is done any more. */
   async stop(): Promise<void> {
-    this.stopped = true;
+    this.halt.abort();
     await this.working;
+  }
+
+  private get stopped(): boolean {
+    return this.halt.signal.aborted;
   }
 
   private work(): void {
@@ -85,7 +102,7 @@ export class Revival {
       this.again = false;
       if (!(await this.once())) {
         this.again ||= this.present;
-        await pause(this.waitMs);
+        await pause(this.waitMs, this.halt.signal);
         this.waitMs = Math.min(LAST_MS, this.waitMs * 2);
       }
     }
@@ -107,7 +124,7 @@ export class Revival {
     } catch (error) {
       const fatal = (error as { code?: string }).code === 'FEATURES_CHANGED';
       if (!this.stopped && this.present) steps.failed(error as Error, fatal);
-      if (fatal) this.stopped = true;
+      if (fatal) this.halt.abort();
       return fatal || !this.present;
     }
     this.since = performance.now();

@@ -41,6 +41,8 @@ export class Supervisor {
   private readonly retries = new Set<NodeJS.Timeout>();
   /** The end of the queue of each job: its application is exchanged by one caller at a time. */
   private readonly turns = new Map<CrewJob, Promise<unknown>>();
+  /** Of jobs that are taken out, or have been: whether their queues are certainly left. */
+  private readonly departures = new Map<CrewJob, Promise<boolean>>();
   private readonly heartbeats: Heartbeats;
   /** Exchanges of drivers. */
   readonly drivers: DriverExchange;
@@ -93,19 +95,24 @@ export class Supervisor {
     if (error !== undefined) throw error;
   }
 
-  /** Takes `job` out of its worker for good. */
-  async detach(job: CrewJob): Promise<void> {
-    if (job.leaving) return;
+  /** Takes `job` out of its worker for good. Resolves to whether its queues are certainly left. */
+  detach(job: CrewJob): Promise<boolean> {
+    const known = this.departures.get(job);
+    if (known !== undefined) return known;
     job.leaving = true;
-    const { worker } = job;
-    if (worker.alive) {
-      const answered = this.ask(worker, (id) => ({ type: 'detach', id, job: job.index }));
-      if (!(await worker.within(answered, DETACH_MS))) {
-        worker.kill('WORKER_STALLED', `it did not let go of a port within ${DETACH_MS} ms`);
-        await worker.gone(DETACH_MS);
-      }
-    }
-    job.state = 'detached';
+    const departure = this.leave(job).finally(() => {
+      job.state = 'detached';
+    });
+    this.departures.set(job, departure);
+    return departure;
+  }
+
+  private async leave({ worker, index }: CrewJob): Promise<boolean> {
+    if (!worker.alive) return true;
+    const answered = this.ask(worker, (id) => ({ type: 'detach', id, job: index }));
+    if (await worker.within(answered, DETACH_MS)) return true;
+    worker.kill('WORKER_STALLED', `it did not let go of a port within ${DETACH_MS} ms`);
+    return worker.gone(DETACH_MS);
   }
 
   /** A worker reports. */

@@ -282,7 +282,8 @@ describe.each(BACKENDS)('A function by %s', (backend) => {
 describe('What happens to a function', () => {
   it.each(BACKENDS)('by %s is told', async (backend) => {
     const made = new IommuWorld(backend);
-    const heard = listen(made.open());
+    const devio = made.open();
+    const heard = listen(devio);
     made.a.tell('error');
     made.vfio.say('DMAR: [DMA Write NO_PASID] Request device [01:00.0] fault addr 0x70000000 [fault reason 0x05] PTE');
     made.vfio.say('DMAR: [DMA Write NO_PASID] Request device [02:00.0] fault addr 0x70000000 [fault reason 0x05] PTE');
@@ -291,9 +292,11 @@ describe('What happens to a function', () => {
       'failed: it reported an error that it could not correct (PCI Express AER)',
       'failed: the IOMMU kept it from memory that is not its own: DMA Write at 0x70000000',
     ]);
+    devio.setBusMaster(true);
     made.a.tell('request');
     await sleep(3 * LOOK_MS);
     expect(heard.slice(2)).toEqual(['lost: the kernel wants it back: it is being removed, or bound to another driver']);
+    expect(made.a.command & 4).toBe(0); // it is there until it is let go of, and its frames are taken back
     expect(made.view.log).toEqual(['take', 'recall']);
   });
 });

@@ -266,7 +266,7 @@ export class GbeDevice implements PortDevice {
     this.lost = true;
     this.down = reason;
     this.running?.pulse?.stop();
-    this.running?.revival.lost(reason);
+    this.running?.revival.gone(reason);
     this.events?.error(portLost(this.name, reason), true);
   }
 

@@ -122,6 +122,7 @@ export class VirtioNetDevice implements PortDevice {
       lost: (reason, forGood) => {
         if (this.down === undefined) this.counters.losses++;
         if (this.revival === undefined) this.down = reason;
+        else if (forGood) this.revival.gone(reason);
         else this.revival.lost(reason);
         if (forGood) events.error(portLost(this.name, reason), true);
       },
