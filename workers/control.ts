@@ -49,6 +49,9 @@ export const orderWord = (order: number, command: number): number => (order << 3
 /** The command of an order's word. */
 export const commandOf = (word: number): number => word & 7;
 
+/** The longest that a worker sleeps, in milliseconds: meanwhile its heartbeat stands still. The addon waits no longer at a time. */
+export const LONGEST_SLEEP_MS = 1000;
+
 /** Where a worker is. */
 export const STATE = { starting: 0, ready: 1, live: 2, asleep: 3, paused: 4, left: 5 } as const;
 

@@ -14,6 +14,8 @@ const SLICE = 32;
 const WARM_UP_ROUNDS = 100;
 /** The longest sleep with a queue that cannot interrupt. */
 const POLL_US = 1000;
+/** The longest of the first sleep after work; each of those that follow may be twice as long: an idle worker is hardly woken. */
+const FIRST_SLEEP_US = 100_000;
 
 /** Why the loop was left. */
 export type LeaveReason = 'command' | 'mail' | 'threw' | 'slices';
@@ -76,9 +78,9 @@ export function makeLoop(plan: WorkerPlan, clock: Clock, native: Native): Loop {
    * our wish; (2) if a ring had something, or the control word changed, don't sleep; (3) sleep. A signal that comes
    * between (1) and (3) makes the eventfd readable, and epoll returns at once.
    */
-  function sleep({ rx }: Work, command: number, posted: number): void {
+  function sleep({ rx }: Work, command: number, posted: number, longest: number): void {
     let waiting = false;
-    let most = words[CONTROL.timer];
+    let most = Math.min(words[CONTROL.timer], longest);
     for (let i = 0; i < rx.length; i = (i + 1) | 0) if (rx[i].fd < 0 && most > POLL_US) most = POLL_US;
     Atomics.store(words, CONTROL.state, STATE.asleep);
     for (let i = 0; i < rx.length; i = (i + 1) | 0) waiting = rx[i].arm() || waiting;
@@ -115,6 +117,7 @@ export function makeLoop(plan: WorkerPlan, clock: Clock, native: Native): Loop {
     const command = words[CONTROL.acknowledged];
     const posted = words[CONTROL.read];
     let lastWork = clock.now();
+    let longest = FIRST_SLEEP_US;
     for (let i = 0; i < slices; i++) {
       words[CONTROL.timer] = sleepUs;
       const idle = guarded(work);
@@ -123,9 +126,14 @@ export function makeLoop(plan: WorkerPlan, clock: Clock, native: Native): Loop {
       if (words[CONTROL.command] !== command) return 'command';
       if (words[CONTROL.posted] !== posted) return 'mail';
       if (idleNs === Number.POSITIVE_INFINITY) continue;
-      if (idle < SLICE) lastWork = -1;
-      else if (lastWork < 0) lastWork = clock.now();
-      else if (clock.now() - lastWork >= idleNs) sleep(work, command, posted);
+      if (idle < SLICE) {
+        lastWork = -1;
+        longest = FIRST_SLEEP_US;
+      } else if (lastWork < 0) lastWork = clock.now();
+      else if (clock.now() - lastWork >= idleNs) {
+        sleep(work, command, posted, longest);
+        longest = Math.min(longest * 2, sleepUs);
+      }
     }
     return 'slices';
   }

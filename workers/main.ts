@@ -5,7 +5,7 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { toPlainError, WorkerError } from '../lib/errors.ts';
 import { loadNative, type Native } from '../native/index.ts';
 import { attach } from './attach.ts';
-import { COMMAND, CONTROL, commandOf, STATE } from './control.ts';
+import { COMMAND, CONTROL, commandOf, LONGEST_SLEEP_MS, STATE } from './control.ts';
 import { Jobs } from './jobs.ts';
 import { type Loop, makeLoop } from './loop.ts';
 import type { AppName, Attachment, JobPlan, Mail, Report, WorkerPlan, WorkerResult } from './plan.ts';
@@ -19,7 +19,7 @@ export interface WorkerTask {
 /** Slices, and the longest sleep in microseconds, between looks at the event loop while a module is being imported. */
 const LOADING = { slices: 16, sleepUs: 250 } as const;
 /** Otherwise: only commands, mail and errors end a call of the loop. The heartbeat goes on between two sleeps. */
-const RUNNING = { slices: 2 ** 30, sleepUs: 100_000 } as const;
+const RUNNING = { slices: 2 ** 30, sleepUs: LONGEST_SLEEP_MS * 1000 } as const;
 /** Longest wait for the next command while standing still, in milliseconds. */
 const STANDSTILL_MS = 100;
 /** Sleeps may end this late, in nanoseconds: the kernel's default would be 50,000. */

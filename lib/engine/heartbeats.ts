@@ -1,4 +1,5 @@
 /** Looks at the workers' heartbeats, and tells a worker that hangs from one that the machine does not let run. Control half. */
+import { LONGEST_SLEEP_MS } from '../../workers/control.ts';
 import { everyMs, type Pulse } from '../pulse.ts';
 import { Grace } from './thread-state.ts';
 import type { Worker } from './worker.ts';
@@ -12,7 +13,7 @@ interface Beat {
   heartbeat: number;
   /** Looks since it moved. */
   looks: number;
-  /** Of the thread since the first look that found it unmoved: the kernel is asked about those only, which takes two files. */
+  /** Of the thread since the first look that found it unmoved, and not asleep: only then is the kernel asked, which takes two files. */
   grace: Grace | undefined;
 }
 
@@ -59,11 +60,13 @@ export class Heartbeats {
     }
     // Looks are counted, not time: a process that was stopped for a while has not hung.
     beat.looks++;
-    beat.grace ??= new Grace(worker.tid);
     const ms = beat.looks * LOOK_MS;
+    const sleepMs = worker.asleep ? LONGEST_SLEEP_MS : 0;
+    if (ms <= sleepMs) return;
+    beat.grace ??= new Grace(worker.tid);
     if (worker.killed) {
       if (ms === STUCK_MS) this.listener.stuck(worker);
-    } else if (beat.grace.over(this.stallMs, ms)) {
+    } else if (beat.grace.over(this.stallMs + sleepMs, ms)) {
       this.beats.delete(worker);
       this.listener.hangs(worker);
     }

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MessageChannel, type MessagePort, type Worker as Thread } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { Native } from '../../native/index.ts';
-import { COMMAND, CONTROL, commandOf, orderWord } from '../../workers/control.ts';
+import { COMMAND, CONTROL, commandOf, orderWord, STATE } from '../../workers/control.ts';
 import type { Mail, Report, WorkerPlan, WorkerResult } from '../../workers/plan.ts';
 import { inTime } from '../deadline.ts';
 import { fromPlainError, WorkerError } from '../errors.ts';
@@ -87,6 +87,11 @@ export class Worker {
 
   get heartbeat(): number {
     return Atomics.load(this.memory.words, CONTROL.heartbeat);
+  }
+
+  /** It waits in the kernel for an interrupt, or is about to: for `LONGEST_SLEEP_MS` at the most. */
+  get asleep(): boolean {
+    return this.state === STATE.asleep;
   }
 
   /** The kernel's number of its thread, 0 before that has said so. */
@@ -194,6 +199,7 @@ export class Worker {
     if (!this.alive || this.doomed !== undefined) return;
     this.doomed = this.error(code, why, 'see the application for endless loops and waits');
     this.abort.abort();
+    this.wake(); // asleep, it would not hear of it before its time is up
   }
 
   /**

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Heartbeats } from '../../lib/engine/heartbeats.ts';
 import { threadState } from '../../lib/engine/thread-state.ts';
 import type { Worker } from '../../lib/engine/worker.ts';
+import { LONGEST_SLEEP_MS } from '../../workers/control.ts';
 
 /** A worker as far as its heartbeat goes. This very thread is the one that runs. */
 const fakeWorker = () => ({ alive: true, hears: true, killed: false, heartbeat: 1, tid: process.pid });
@@ -56,6 +57,14 @@ describe('the watch', () => {
   it('blames one that is not runnable: it waits in a system call', () => {
     worker.tid = 0; // of which the kernel knows nothing
     vi.advanceTimersByTime(1100);
+    expect(seen).toEqual(['hangs']);
+  });
+
+  it('gives one that sleeps as long as it may sleep, and then as long as any', () => {
+    Object.assign(worker, { asleep: true, tid: 0 });
+    vi.advanceTimersByTime(LONGEST_SLEEP_MS + 1000);
+    expect(seen).toEqual([]);
+    vi.advanceTimersByTime(100);
     expect(seen).toEqual(['hangs']);
   });
 

@@ -251,6 +251,24 @@ describe('interrupt', () => {
     expect(journal).toContain('wait 7 250');
   });
 
+  it('sleeps longer and longer while nothing comes, up to what it is told, and begins anew after work', () => {
+    let work = 0;
+    const [{ journal }, loop] = make('interrupt', ({ journal: j }) => ({
+      polls: [() => work],
+      rx: [armedRx(j, 'a', () => work > 0)],
+    }));
+    const waits = (slices: number, sleepUs: number) => {
+      journal.length = 0;
+      loop.run(slices, sleepUs);
+      return journal.flatMap((line) => (line.startsWith('wait') ? [Number(line.split(' ')[2])] : []));
+    };
+    expect(waits(6, 1_000_000)).toEqual([100_000, 200_000, 400_000, 800_000, 1_000_000, 1_000_000]);
+    work = 1;
+    expect(waits(3, 1_000_000)).toEqual([]);
+    work = 0;
+    expect(waits(2, 1_000_000)).toEqual([100_000, 200_000]);
+  });
+
   it('sleeps no longer than an application wants, in that slice', () => {
     const worker = fakeWorker('interrupt');
     const loop = makeLoop(worker.plan, worker.clock, worker.native);
