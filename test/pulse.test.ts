@@ -28,6 +28,38 @@ describe('A pulse', () => {
     expect(new Set(moments).size).toBe(5);
   });
 
+  it('comes though another one throws, whose error is uncaught', async () => {
+    const caught = vi.fn();
+    const before = process.listeners('uncaughtException');
+    process.removeAllListeners('uncaughtException').once('uncaughtException', caught);
+    const error = new Error('its own');
+    const look = vi.fn();
+    const pulses = [
+      everyMs(100, () => {
+        throw error;
+      }),
+      everyMs(100, look),
+    ];
+    vi.advanceTimersByTime(110);
+    await new Promise((resolve) => setImmediate(resolve));
+    for (const pulse of pulses) pulse.stop();
+    for (const listener of before) process.on('uncaughtException', listener);
+    expect([look.mock.calls.length, caught.mock.calls[0]?.[0]]).toEqual([1, error]);
+  });
+
+  it('takes one timer with others of its period, which keeps the process alive if one of them is to', () => {
+    const setTimeout = vi.spyOn(globalThis, 'setTimeout');
+    const pulses = [everyMs(100, () => {}), everyMs(100, () => {}, true)];
+    expect(vi.getTimerCount()).toBe(1);
+    const alive = () => (setTimeout.mock.results.at(-1)!.value as NodeJS.Timeout).hasRef();
+    expect(alive()).toBe(true);
+    pulses[1]!.stop();
+    expect(alive()).toBe(false);
+    pulses[0]!.stop();
+    expect(vi.getTimerCount()).toBe(0);
+    setTimeout.mockRestore();
+  });
+
   it('can be stopped by what it calls', () => {
     const pulse = everyMs(100, () => pulse.stop());
     vi.advanceTimersByTime(1000);
