@@ -28,6 +28,8 @@ export interface Native {
   eventfd(): number;
   /** Signals an eventfd; of `INTERRUPT_LINE` and the fd of a function's configuration space, lets its line rise again. */
   notify(fd: number): void;
+  /** Takes what there is to read from a file that does not block; returns how many bytes, or a negative errno. Never throws. */
+  readNow(fd: number, bytes: Uint8Array): number;
   close(fd: number): void;
   /** Two connected unix stream sockets, non-blocking and close-on-exec, owned by the caller. */
   socketPair(): [number, number];

@@ -13,6 +13,8 @@ import type { FaultLog } from '../vfio/faults.ts';
 import { around, tableOf } from '../vfio/msix.ts';
 import { duplicateAbove } from './last-file.ts';
 
+/** What is read from an eventfd: how often it was signalled. */
+const EVENTFD = new Uint8Array(8);
 /** Base address registers of a function. */
 const BARS = 6;
 
@@ -172,6 +174,10 @@ export class FunctionDevio implements PciDevio {
 
   disableInterrupts(): void {
     this.interrupts.disable();
+  }
+
+  signalled(fd: number): boolean {
+    return this.parts.arena.native.readNow(fd, EVENTFD) === EVENTFD.length;
   }
 
   allocate(bytes: number): number {

@@ -88,6 +88,8 @@ export interface PciDevio extends Devio {
   /** Turns on `count` vectors of a kind; others that were on are off. Throws `NO_INTERRUPTS`. */
   enableInterrupts(kind: InterruptKind, count: number): Interrupts;
   disableInterrupts(): void;
+  /** Whether vector `fd` of those has interrupted since this was asked last: for a vector that no worker waits for. */
+  signalled(fd: number): boolean;
   /** Zeroed arena memory that the device does not see: counters, tables of what is whose. Throws `NO_MEMORY`. */
   allocate(bytes: number): number;
   free(offset: number): void;

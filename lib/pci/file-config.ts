@@ -7,6 +7,14 @@ export interface PositionedFiles {
   write(fd: number, bytes: Uint8Array, position: number): number;
 }
 
+/** Made once: whether a function is there is read ten times a second. */
+const VIEW = new DataView(new ArrayBuffer(4));
+const PARTS = {
+  8: new Uint8Array(VIEW.buffer, 0, 1),
+  16: new Uint8Array(VIEW.buffer, 0, 2),
+  32: new Uint8Array(VIEW.buffer),
+};
+
 /** Configuration space that begins at `position` of file `fd`. */
 export class FileConfig implements ConfigSpace {
   readonly size: number;
@@ -22,8 +30,7 @@ export class FileConfig implements ConfigSpace {
   }
 
   read(offset: number, width: 8 | 16 | 32): number {
-    const bytes = new Uint8Array(4);
-    const part = bytes.subarray(0, width / 8);
+    const part = PARTS[width];
     let count = 0;
     try {
       count = this.files.read(this.fd, part, this.position + offset);
@@ -31,7 +38,7 @@ export class FileConfig implements ConfigSpace {
       // Whatever is missing reads as below.
     }
     part.fill(0xff, count); // as on the bus, when nobody answers
-    return new DataView(bytes.buffer).getUint32(0, true);
+    return width === 8 ? VIEW.getUint8(0) : width === 16 ? VIEW.getUint16(0, true) : VIEW.getUint32(0, true);
   }
 
   write(offset: number, width: 8 | 16 | 32, value: number): void {

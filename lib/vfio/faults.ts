@@ -3,7 +3,7 @@
  * drivers/iommu/intel/dmar.c, drivers/iommu/amd/iommu.c), which may be read by root, or by all where dmesg_restrict is 0.
  * Control half.
  */
-import { errnoName } from '../system-error.ts';
+import { constants } from 'node:os';
 import type { VfioKernel } from './kernel.ts';
 
 /** A record has up to 8 KiB (CONSOLE_EXT_LOG_MAX). */
@@ -92,12 +92,9 @@ export class FaultLog {
 
   /** The next record; empty when some were overwritten before they were read; undefined when there is none, or no log any more. */
   private next(): string | undefined {
-    try {
-      const length = this.kernel.read(this.fd, this.buffer, null);
-      return length > 0 ? Buffer.from(this.buffer.subarray(0, length)).toString('latin1') : undefined;
-    } catch (error) {
-      return errnoName(error) === 'EPIPE' ? '' : undefined;
-    }
+    const length = this.kernel.readNow(this.fd, this.buffer);
+    if (length > 0) return Buffer.from(this.buffer.subarray(0, length)).toString('latin1');
+    return length === -constants.errno.EPIPE ? '' : undefined;
   }
 
   /** Which listener's function `device` is; in the log its domain may be missing. */

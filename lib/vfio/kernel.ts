@@ -11,8 +11,9 @@ export interface VfioKernel {
   openLog(path: string): number;
   close(fd: number): void;
   ioctl: Native['ioctl'];
-  /** Reads at `position`, or what comes next; returns how many bytes. */
-  read(fd: number, bytes: Uint8Array, position: number | null): number;
+  /** Reads at `position`; returns how many bytes. */
+  read(fd: number, bytes: Uint8Array, position: number): number;
+  readNow: Native['readNow'];
   write(fd: number, bytes: Uint8Array, position: number): number;
   eventfd(): number;
   epollCreate(): number;
@@ -32,6 +33,7 @@ export function vfioKernel(native: Native): VfioKernel {
     close: (fd) => native.close(fd),
     ioctl: (fd, request, argument, pointers) => native.ioctl(fd, request, argument, pointers),
     read: (fd, bytes, position) => readSync(fd, bytes, 0, bytes.length, position),
+    readNow: (fd, bytes) => native.readNow(fd, bytes),
     write: (fd, bytes, position) => writeSync(fd, bytes, 0, bytes.length, position),
     eventfd: () => native.eventfd(),
     epollCreate: () => native.epollCreate(),

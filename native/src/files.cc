@@ -39,6 +39,17 @@ static void Notify(const Napi::CallbackInfo& info) {
   if (write(*fd, &one, sizeof one) < 0 && errno != EAGAIN) ThrowErrno(info.Env(), "write", errno);
 }
 
+// readNow(fd, bytes) -> how many bytes came, or a negative errno. Of files that do not block. Never throws: an exception costs
+// more than the call, and mostly there is nothing.
+static Napi::Value ReadNow(const Napi::CallbackInfo& info) {
+  const auto fd = Fd(info, 0);
+  if (!fd) return info.Env().Undefined();
+  const auto bytes = BytesArgument(info, 1);
+  if (!bytes) return info.Env().Undefined();
+  const ssize_t n = read(*fd, bytes->data, bytes->length);
+  return Napi::Number::New(info.Env(), static_cast<double>(n < 0 ? -errno : n));
+}
+
 // close(fd): the caller is the fd's one owner.
 static void Close(const Napi::CallbackInfo& info) {
   const auto fd = Fd(info, 0);
@@ -85,6 +96,7 @@ static void SetNonblocking(const Napi::CallbackInfo& info) {
 void AddFiles(Napi::Env env, Napi::Object exports) {
   exports.Set("eventfd", Napi::Function::New<EventFd>(env, "eventfd"));
   exports.Set("notify", Napi::Function::New<Notify>(env, "notify"));
+  exports.Set("readNow", Napi::Function::New<ReadNow>(env, "readNow"));
   exports.Set("socketPair", Napi::Function::New<SocketPair>(env, "socketPair"));
   exports.Set("replaceFd", Napi::Function::New<ReplaceFd>(env, "replaceFd"));
   exports.Set("setNonblocking", Napi::Function::New<SetNonblocking>(env, "setNonblocking"));

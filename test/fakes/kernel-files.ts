@@ -116,11 +116,21 @@ export class KernelFiles implements VfioKernel {
     return known.run(argument, pointers);
   }
 
-  read(fd: number, bytes: Uint8Array, position: number | null): number {
+  read(fd: number, bytes: Uint8Array, position: number): number {
     const file = this.files.get(fd);
-    this.enter(`${file?.name} read ${position ?? 'on'}`, 'read');
+    this.enter(`${file?.name} read ${position}`, 'read');
     if (file?.read === undefined) throw errno('EINVAL', 'read');
-    return file.read(bytes, position ?? 0);
+    return file.read(bytes, position);
+  }
+
+  readNow(fd: number, bytes: Uint8Array): number {
+    const file = this.files.get(fd);
+    try {
+      this.enter(`${file?.name} read on`, 'read');
+      return file?.read?.(bytes, 0) ?? -constants.errno.EINVAL;
+    } catch (error) {
+      return (error as { errno: number }).errno;
+    }
   }
 
   write(fd: number, bytes: Uint8Array, position: number): number {

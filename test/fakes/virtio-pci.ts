@@ -3,7 +3,6 @@
  * 3.0 §6 with literal offsets: configuration space with capabilities, registers with their side effects, queues, MSI-X or
  * a line. It notes what the driver must not do, and misbehaves on request.
  */
-import { readSync } from 'node:fs';
 import type { FramePool } from '../../lib/arena/frame-pool.ts';
 import { DevioError } from '../../lib/errors.ts';
 import type { BarWindow, InterruptKind, Interrupts, PciDevio, PciEvents, RegisterAccess } from '../../lib/pci/devio.ts';
@@ -542,11 +541,11 @@ export class FakeVirtioPci implements PciDevio {
 
   /** Whether an interrupt has come on vector `vector` since the last call. */
   fired(vector: number): boolean {
-    try {
-      return readSync(this.interrupts!.fds[vector], new Uint8Array(8)) === 8;
-    } catch {
-      return false;
-    }
+    return this.signalled(this.interrupts!.fds[vector]!);
+  }
+
+  signalled(fd: number): boolean {
+    return this.native.readNow(fd, new Uint8Array(8)) === 8;
   }
 
   /** The configuration becomes another one, §4.1.5.4. */

@@ -202,6 +202,18 @@ describe('file descriptors', () => {
     expect(failure(() => native.notify(fd))).toBe('write EBADF');
   });
 
+  it('are read without waiting and without exceptions: what there is, or a negative errno', () => {
+    const fd = native.eventfd();
+    const bytes = new Uint8Array(8);
+    expect(native.readNow(fd, bytes)).toBe(-constants.errno.EAGAIN);
+    native.notify(fd);
+    native.notify(fd);
+    expect([native.readNow(fd, bytes), bytes[0]]).toEqual([8, 2]);
+    expect(native.readNow(fd, bytes.subarray(1))).toBe(-constants.errno.EINVAL);
+    native.close(fd);
+    expect(native.readNow(fd, bytes)).toBe(-constants.errno.EBADF);
+  });
+
   it('are taken at full width: 2^32 is not 0', () => {
     for (const fd of [2 ** 32, 2 ** 32 + 1, 2 ** 31, -1]) {
       for (const call of [() => native.close(fd), () => native.notify(fd), () => native.flock(fd)]) {

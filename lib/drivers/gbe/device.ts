@@ -11,7 +11,7 @@ import { deviceFault, portLost } from '../troubles.ts';
 import type { Controller, ControllerState } from './controller.ts';
 import { type Multicast, parseMulticast, readAddress } from './filters.ts';
 import { type Buffers, fitBuffers } from './fit.ts';
-import { enableInterrupts, wasSignalled } from './interrupts.ts';
+import { enableInterrupts } from './interrupts.ts';
 import { QueueSet, type QueuesState } from './queues.ts';
 import { SPEEDS, STATUS } from './regs.ts';
 import { Statistics } from './statistics.ts';
@@ -247,7 +247,7 @@ export class GbeDevice implements PortDevice {
   private noteLinkInterrupt({ interrupts }: Running): void {
     if (interrupts?.kind !== 'msix') return;
     const { rxQueues } = this.config;
-    if (!wasSignalled(interrupts.fds[rxQueues])) return;
+    if (!this.devio.signalled(interrupts.fds[rxQueues])) return;
     this.counters.link_changes++;
     this.controller.rearmLink(rxQueues);
   }

@@ -2,7 +2,6 @@
  * Which interrupt tells of what (virtio 1.2 §4.1.5.1.2): a vector for the configuration and one for each queue, fewer where
  * the device has or accepts fewer, else the line, else none. Every mapping is read back. Control half.
  */
-import { readSync } from 'node:fs';
 import { DeviceError } from '../../errors.ts';
 import type { Interrupts, PciDevio } from '../../pci/devio.ts';
 import { type Interrupt, SILENT } from '../transport.ts';
@@ -136,12 +135,6 @@ export class Vectors {
   /** Whether the configuration's interrupt has come since the last call; undefined when it has none of its own. */
   configChanged(): boolean | undefined {
     const fd = this.share.config === NO_VECTOR ? undefined : this.on?.fds[this.share.config];
-    if (fd === undefined) return undefined;
-    try {
-      return readSync(fd, new Uint8Array(8)) > 0;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return false;
-      throw error;
-    }
+    return fd === undefined ? undefined : this.devio.signalled(fd);
   }
 }
