@@ -41,6 +41,8 @@ export interface CrewJob {
   state: 'running' | 'down' | 'detached';
   /** It is to be detached: its worker is not started with it again. */
   leaving: boolean;
+  /** What it receives comes from other jobs. */
+  readonly internal: boolean;
   failures: number;
   /** Why it failed last. */
   failure: Error | undefined;
@@ -132,6 +134,7 @@ export async function makeCrew(
       counterNames: [],
       state: 'running',
       leaving: false,
+      internal: rxPort?.capability.internal === true,
       failures: 0,
       failure: undefined,
     };

@@ -240,7 +240,7 @@ export class Run extends EventEmitter<RunEvents> {
    * jobs receive comes from those.
    */
   private sourcesEnded(): boolean {
-    const sources = this.crew.jobs.filter(({ rxPort }) => rxPort?.capability.internal !== true);
+    const sources = this.crew.jobs.filter(({ internal }) => !internal);
     const hasEnded = ({ state, worker, index, rxPort }: CrewJob) =>
       state === 'detached' || worker.memory.finished(index) || rxPort?.finished === true;
     return sources.length > 0 && sources.every(hasEnded);
