@@ -57,7 +57,7 @@ describe.each(WAYS)('While packets go round', ({ backend, guest: options, driver
         if (!found(all)) throw new Error(`until now: ${JSON.stringify(all)}; ${await guest.run('cat /run/said')}`);
         return all;
       },
-      { timeout: 120_000, interval: 500 },
+      { timeout: 120_000, interval: 1000 }, // each look starts programs in the guest, which has little time
     );
   const count = (all: readonly Event[], name: string) => all.filter((event) => name in event).length;
   const thereAgain = (n: number, there: boolean) =>
@@ -100,10 +100,10 @@ describe.each(WAYS)('While packets go round', ({ backend, guest: options, driver
         for (const ended of all.filter((event) => 'balanced' in event))
           expect(ended).toMatchObject({ balanced: true, bad: 0, framesMissing: 0 });
         const held = all.filter((event) => 'held' in event).map((event) => event.held as Held);
+        console.log(`${model}: released in ${releases(all).join(', ')} ms; rss ${held.map(({ rss }) => rss >> 20)}`);
         for (const { rss, ...now } of held) expect({ ...now, rss: 0 }).toEqual({ ...held[0], rss: 0 });
         expect(held.at(-1)!.rss).toBeLessThan(held[0]!.rss * 1.25);
         expect(guest.console()).not.toMatch(/DMAR:.*fault|Oops|BUG:/);
-        console.log(`${model}: released in ${releases(all).join(', ')} ms; rss ${held.map(({ rss }) => rss >> 20)}`);
       },
       300_000 + PULLS * 60_000,
     );

@@ -11,7 +11,6 @@ const EVENTS = here('./events-guest.mjs');
 const FLOWS = here('./flows-guest.mjs');
 /** Packets that come back, each over four wires. */
 const COUNT = Number(process.env.LINECARD_VM_FRAMES ?? 2000);
-const PULLS = Number(process.env.LINECARD_VM_PULLS ?? 2);
 const CARDS = [1, 2, 3, 4].map((n) => `0000:0${n}:00.0`);
 
 /** Options of card `n`, at the end of netdev `n`. */
@@ -46,7 +45,6 @@ async function bootWith(args: readonly string[], addresses: readonly string[], n
 
 describe('In a guest with an IOMMU, virtio-net cards', () => {
   let guest: Guest;
-  const bind = (address: string) => guest.run(`node ${MAIN} bind ${address} vfio-pci`);
   beforeAll(async () => {
     if (!haveGuests) return;
     guest = await bootWith(wires, CARDS);
@@ -115,32 +113,6 @@ describe('In a guest with an IOMMU, virtio-net cards', () => {
         await stop();
       },
       300_000,
-    );
-
-    testWithGuest(
-      'are pulled and put in again, and forward as before',
-      async () => {
-        const ports = [`pci:${CARDS[2]}`, `pci:${CARDS[3]}`];
-        await start(ports);
-        for (let pull = 1; pull <= PULLS; pull++) {
-          await until((all) => all.filter(({ running }) => running).length === pull);
-          await guest.qmp('device_del', { id: 'card3' });
-          const all = await until((seen) => seen.filter(({ gone }) => gone).length === pull);
-          const told = all.findLast(({ link }) => link === 'down')!;
-          const gone = all.findLast((event) => event.gone !== undefined)!;
-          expect([told.name, gone.gone]).toEqual([ports[1], ports[1]]);
-          expect(Number(gone.at) - Number(told.at)).toBeLessThan(3000);
-          // The slot is free once the kernel has let go.
-          await vi.waitFor(async () => guest.run(`test ! -e /sys/bus/pci/devices/${CARDS[3]}`), 20_000);
-          await vi.waitFor(() => guest.qmp('device_add', { driver: 'virtio-net-pci', ...card(3) }), 20_000);
-          await vi.waitFor(async () => guest.run(`test -e /sys/bus/pci/devices/${CARDS[3]}`), 20_000);
-          await bind(CARDS[3]);
-        }
-        await until((all) => all.filter(({ running }) => running).length === PULLS + 1);
-        await stop();
-        expect(guest.console()).not.toMatch(/DMAR:.*fault|Oops|BUG:/);
-      },
-      600_000,
     );
   });
 });
