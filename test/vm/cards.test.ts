@@ -1,10 +1,14 @@
 /** The drivers of Intel's cards over VFIO, with two cards of QEMU's: what `matrix.test.ts` does not try with every card. */
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { bindCards, bootCards, CARDS, expectAll, expectKernelDrives, expectSpread, type Play, play } from './cards.ts';
 import type { Guest, GuestOptions } from './guest.ts';
 import { haveGuests, testWithGuest } from './tests.ts';
 
 const READY = '/tmp/ready';
+const REPLACE = fileURLToPath(new URL('./replace-guest.mjs', import.meta.url));
+const REPLACEMENTS = Number(process.env.LINECARD_REPLACEMENTS ?? 5);
+const REPLACE_MS = 120_000 + REPLACEMENTS * 5000;
 
 interface Kind {
   readonly model: string;
@@ -95,6 +99,28 @@ for (const { model, guest: options, count, rate, setUp, spread, ring } of KINDS)
 }
 
 function onlyE1000e(guestOf: () => Guest): void {
+  testWithGuest(
+    `goes on under ${REPLACEMENTS} later releases of its driver, one after the other under traffic: no frame is lost`,
+    async () => {
+      const [near, far] = CARDS.map((address) => `pci:${address}`);
+      const options = { near, far, driver: 'e1000e', times: REPLACEMENTS, rate: 500 };
+      const output = await guestOf().run(`node ${REPLACE} '${JSON.stringify(options)}'`, REPLACE_MS);
+      const { error, said, took, errors, ports, cards, ...rest } = JSON.parse(
+        output.slice(output.lastIndexOf('\n{') + 1),
+      );
+      expect([error, errors]).toEqual([undefined, []]);
+      expect(said).toEqual(Array.from({ length: REPLACEMENTS * 2 }, () => true)); // of two cards each
+      expect(rest).toMatchObject({ balanced: true, lost: 0, sink: { corrupt: 0, foreign: 0 } });
+      const [{ rx: back, tx: out }, { rx: there, tx: sent }] = ports;
+      expect([out.completed, there.packets]).toEqual([out.packets, out.packets]);
+      expect([sent.completed, back.packets]).toEqual([sent.packets, sent.packets]);
+      for (const { lost, invalid, errors: bad } of [back, there]) expect([lost, invalid, bad]).toEqual([0, 0, 0]);
+      for (const card of cards) expect(card).toMatchObject({ resets: 0, tx_hangs: 0, mpc: 0 });
+      console.log(`e1000e: exchanged in ${took.join(', ')} ms, ${out.packets} packets`);
+    },
+    REPLACE_MS,
+  );
+
   testWithGuest('sends and receives with legacy descriptors, the longest standard packets', async () => {
     const played = await play(guestOf(), { count: 5000, rate: 3000, size: 1514, options: ',legacy=1' });
     expectAll(played, 5000);
