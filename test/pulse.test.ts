@@ -48,16 +48,20 @@ describe('A pulse', () => {
   });
 
   it('takes one timer with others of its period, which keeps the process alive if one of them is to', () => {
-    const setTimeout = vi.spyOn(globalThis, 'setTimeout');
     const pulses = [everyMs(100, () => {}), everyMs(100, () => {}, true)];
     expect(vi.getTimerCount()).toBe(1);
-    const alive = () => (setTimeout.mock.results.at(-1)!.value as NodeJS.Timeout).hasRef();
-    expect(alive()).toBe(true);
-    pulses[1]!.stop();
-    expect(alive()).toBe(false);
-    pulses[0]!.stop();
+    for (const pulse of pulses) pulse.stop();
     expect(vi.getTimerCount()).toBe(0);
-    setTimeout.mockRestore();
+    vi.useRealTimers();
+    const keeping = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+    const before = keeping();
+    const idle = everyMs(100, () => {});
+    expect(keeping()).toBe(before);
+    const needed = [everyMs(100, () => {}, true), everyMs(100, () => {}, true)];
+    expect(keeping()).toBe(before + 1);
+    for (const pulse of needed) pulse.stop();
+    expect(keeping()).toBe(before);
+    idle.stop();
   });
 
   it('can be stopped by what it calls', () => {
