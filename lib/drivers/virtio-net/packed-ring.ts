@@ -34,6 +34,12 @@ export interface PackedRing {
   resume(): void;
   /** Whether the device wants to be told of the last `fresh` descriptors before `position`; with a store-load fence. */
   wanted(position: number, fresh: number): boolean;
+  /**
+   * Whether the device still asks to be told of a descriptor that it has used already. QEMU does, after the receiver of what
+   * it sent could not take it for a while: `virtio_net_tx_complete` asks for the next one, takes all that has come meanwhile,
+   * and does not ask again (of split rings, taking asks). Unless it is told nevertheless, it waits for ever.
+   */
+  overtaken(): boolean;
   /** Asks for an interrupt when the descriptor at `position` is used; with a store-load fence. */
   arm(position: number): void;
   disarm(): void;
@@ -48,6 +54,13 @@ export function makePackedRing(memory: SharedArrayBuffer, data: VirtioQueueData,
   const deviceEvent = new Int32Array(memory, data.device, 1);
   const eventIdx = data.eventIdx !== 0;
   const disabled = EVENT_F.DISABLE << 16;
+
+  /** Whether `event`, which may be up to a lap ahead, lies behind what the device has used, as far as we know. */
+  function isBehind(event: number): boolean {
+    const used = words[BLOCK.used];
+    const ahead = (event & 0x7fff) - (used & 0x7fff);
+    return ((event ^ used) & 0x8000) === 0 ? ahead < 0 : ahead > 0;
+  }
 
   return {
     desc,
@@ -84,7 +97,11 @@ export function makePackedRing(memory: SharedArrayBuffer, data: VirtioQueueData,
       if (flags !== EVENT_F.DESC || !eventIdx) return flags !== EVENT_F.DISABLE;
       const at = event & 0x7fff;
       const lap = ((event ^ position) & 0x8000) === 0 ? 0 : size;
-      return (((position & 0x7fff) - at + lap - 1) & 0xffff) < fresh;
+      return (((position & 0x7fff) - at + lap - 1) & 0xffff) < fresh || isBehind(event);
+    },
+    overtaken() {
+      const event = load(deviceEvent, 0);
+      return eventIdx && ((event >>> 16) & 3) === EVENT_F.DESC && isBehind(event);
     },
     arm(position) {
       storeFence(driverEvent, 0, eventIdx ? position | (EVENT_F.DESC << 16) : EVENT_F.ENABLE << 16);

@@ -259,7 +259,11 @@ export function makeTxQueue(plan: QueuePlan, context: QueueContext): TxQueue {
     reclaim() {
       if (words[WANTED] !== words[PASSED] && !turn()) return flying();
       if (words[ANNOUNCE] !== 0) announce();
-      return collect();
+      const before = words[USED];
+      const left = collect();
+      // When these were published, it was not known yet that the device asks for something that it has had.
+      if (left > 0 && words[USED] !== before && words[PASSED] !== SHUT && ring.overtaken()) notify(words[AVAILABLE]);
+      return left;
     },
   };
 }

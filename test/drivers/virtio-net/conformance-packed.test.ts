@@ -166,6 +166,38 @@ describe('A packed ring', () => {
     expect(send(1)).toBe(1);
   });
 
+  test('A device that asks for a descriptor which it has used, and does not ask anew, is told of what comes, in either lap', () => {
+    const { world, device } = makeWorld({ size: 5, eventIdx: true });
+    const tx = world.makeTx();
+    const send = (n: number) => {
+      tx.transmit(world.burstOf(...Array(n).fill(60)), 0, n);
+      tx.kick();
+      return world.kicks.splice(0).length;
+    };
+    const reclaim = () => {
+      tx.reclaim();
+      return world.kicks.splice(0).length;
+    };
+    /** Asks for what it takes next, takes all, and does not ask again: as QEMU does when its receiver has room again. */
+    const goOn = (at: number) => {
+      world.view.setUint16(world.place.device, (at % 5) | (at < 5 ? 0x8000 : 0), true);
+      world.view.setUint16(world.place.device + 2, 2, true);
+      world.collect();
+    };
+    for (let round = 0, at = 0; round < 40; round++, at = (at + 3) % 10) {
+      device().ask('never');
+      expect([round, send(2)]).toEqual([round, 0]);
+      goOn(at);
+      // Half the time it is known what it has used when more comes, else only afterwards; it is told once.
+      const known = round % 2 === 0;
+      expect([round, known ? reclaim() : 0, send(1)]).toEqual([round, 0, known ? 1 : 0]);
+      expect([round, reclaim(), reclaim()]).toEqual([round, known ? 0 : 1, 0]);
+      world.collect();
+      expect([round, reclaim()]).toEqual([round, 0]);
+    }
+    expect(world.device.violations).toEqual([]);
+  });
+
   test('Interrupts are asked for by arm and not otherwise, with and without EVENT_IDX', () => {
     for (const eventIdx of [false, true]) {
       const { world } = makeWorld({ size: 5, eventIdx });
