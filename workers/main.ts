@@ -208,8 +208,8 @@ class Worker {
  */
 const INLINING = [
   '--max-inlined-bytecode-size=1500',
-  '--max-inlined-bytecode-size-cumulative=20000',
-  '--max-inlined-bytecode-size-absolute=40000',
+  '--max-inlined-bytecode-size-cumulative=10000',
+  '--max-inlined-bytecode-size-absolute=20000',
 ];
 
 /**
