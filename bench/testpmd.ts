@@ -107,8 +107,8 @@ function forgetRuntimeDirectory(): void {
   rmSync(`${parent}/dpdk/${FILE_PREFIX}`, { recursive: true, force: true });
 }
 
-/** At the end of what it says, but for events that it tells of at any time. */
-const PROMPT = /testpmd> (?:\s*Port \d+: .* event)*\s*$/;
+/** At the end of what it says, but for events that it tells of at any time; its standard error may come in the middle. */
+const PROMPT = /testpmd(?:[^\n>]*\n)?> (?:\s*Port \d+: .* event)*\s*$/;
 
 /** A testpmd at its prompt. */
 export interface TestpmdProcess {

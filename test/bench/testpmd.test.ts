@@ -112,6 +112,13 @@ describe('startTestpmd', () => {
     await child.close(100);
   });
 
+  test('a prompt is one though an error is told of in the middle of it', async () => {
+    pretend('testpmdError during enabling promiscuous mode: ignore\\n> ', 'done\\ntestpmd> ');
+    const { child, ask } = await startTestpmd(options);
+    expect(await ask('start')).toContain('done');
+    await child.close(100);
+  });
+
   test('one that does not answer is an error, and is ended', async () => {
     const { pid } = pretend('testpmd> ', 'never');
     await expect(startTestpmd({ ...options, attached: 'net_virtio_user0' })).rejects.toMatchObject({
