@@ -459,13 +459,15 @@ describe('A pipe', () => {
   test('can be recorded to', async () => {
     run('mkfifo', path('out.fifo'));
     const reader = spawn('cat', [path('out.fifo')]);
+    // It may have ended before the port has.
+    const closed = once(reader, 'close');
     const chunks: Buffer[] = [];
     reader.stdout.on('data', (chunk) => chunks.push(chunk));
     const { port, devio } = await openPort(`pcap:out=${path('out.fifo')}`);
     await startWithReader(port);
     new FakeWorker({ port, devio, errors: [] }, 32, 2048).send(packets(1500));
     await port.close();
-    await once(reader, 'close');
+    await closed;
     const { packets: list, error } = await read(new Uint8Array(Buffer.concat(chunks)));
     expect(error).toBeUndefined();
     expect(list.map((p) => p.data)).toEqual(packets(1500));
