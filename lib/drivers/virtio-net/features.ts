@@ -11,7 +11,9 @@ const WANTED: readonly FeatureName[] = [
 ];
 
 /**
- * INDIRECT_DESC is for packets of several frames; any other is one descriptor. Left to the device:
+ * IN_ORDER lets a back end tell of a whole burst by one used descriptor: over packed rings we are 0.92 to 1.03 times as fast as
+ * testpmd with it (README), and were 0.81 to 0.85 times without. INDIRECT_DESC is for packets of several frames; any other is one
+ * descriptor. Left to the device:
  * HASH_REPORT (eight bytes more before each packet for a hash that nobody asks for), STANDBY (no pair of devices is made
  * of two), segmentation (applications have packets as they are on the wire),
  * RING_RESET (a device with a broken ring is not trusted with its other ones: it is reset as a whole), SR_IOV (no functions are made).
